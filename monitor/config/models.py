@@ -1,0 +1,339 @@
+"""config.yaml as typed models. Every field's description is its documentation and lands in the JSON schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.json_schema import WithJsonSchema
+
+from monitor.units import parse_duration_s, parse_size_bytes
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, str):
+        return parse_duration_s(value)
+    message = "write a duration with its unit, in quotes or plain: 20s, 10m, 30d"
+    raise ValueError(message)
+
+
+def _size(value: Any) -> Any:
+    if isinstance(value, str):
+        return parse_size_bytes(value)
+    message = "write a size with its unit: 512MiB, 2GiB"
+    raise ValueError(message)
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(gt=0),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)\s*$", "examples": ["20s"]}),
+]
+"""Seconds, written with a unit (``20s``)."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(gt=0),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB)\s*$", "examples": ["512MiB"]}),
+]
+"""Bytes, written with a unit (``512MiB``)."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")]
+"""A short name of the operator's choosing, safe in logs, labels and file names."""
+
+Score = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys refused, nothing changed after loading, values never echoed in errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
+
+
+class Secret(Section):
+    """Where a secret is found: an environment variable or a file; never the configuration itself."""
+
+    env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Name of the environment variable that holds the secret."""
+    file: Path | None = None
+    """File whose first line is the secret; keep it readable by the daemon's user only."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Secret:
+        if (self.env is None) == (self.file is None):
+            message = "name exactly one of env and file"
+            raise ValueError(message)
+        return self
+
+
+class LogSection(Section):
+    """What the daemon writes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least important level that is written."""
+    format: Literal["console", "json"] = "console"
+    """`console` for people, `json` for log collectors."""
+
+
+class TokenEntry(Section):
+    """One bearer token and whom it stands for."""
+
+    name: Name
+    """Who uses it; written into the audit log with every review."""
+    role: Literal["viewer", "responder", "admin"]
+    """`viewer` reads, `responder` also reviews, `admin` also changes blocks."""
+    secret: Secret
+    """Where the token is found; at least 16 characters."""
+
+
+class WebSection(Section):
+    """The daemon's own HTTP surface: page, API, metrics, health and publish gate."""
+
+    listen: str = Field(default="127.0.0.1:8930", pattern=r"^(\[[0-9a-fA-F:.]+\]|[0-9A-Za-z.-]+):\d{1,5}$")
+    """Address and port of page, API, metrics and health. Anything but loopback needs tokens. Port 0 takes a free one."""
+    gate_listen: str | None = Field(default=None, pattern=r"^(\[[0-9a-fA-F:.]+\]|[0-9A-Za-z.-]+):\d{1,5}$")
+    """A second address for the publish gate alone, for media servers on other hosts; without it the gate shares `listen`."""
+    gate_token: Secret | None = None
+    """When set, gate requests must carry it as `?token=`; needed when the gate does not listen on loopback."""
+    tokens: tuple[TokenEntry, ...] = ()
+    """Who may use the API and the page. None at all means: everybody who reaches loopback is `admin`."""
+    max_body: Size = Field(default=64 * 1024)
+    """Largest request body that is read; larger ones are refused with 413."""
+
+
+class StoreSection(Section):
+    """Where incidents, effects, alerts and blocks are kept."""
+
+    path: Path | None = None
+    """SQLite file; `livecordon.sqlite3` below `data_dir` by default."""
+
+
+class ServerSection(Section):
+    """What every media server's entry may say."""
+
+    name: Name
+    """Your name for this server."""
+    dry_run: bool = False
+    """Decide and record as usual, but cut and block nothing on this server."""
+    protocol: Name | None = None
+    """Protocol for this server's streams instead of `protocol.default`."""
+    names_are_secret: bool = False
+    """Set this where the stream name is the publisher's key: pages, API and alerts then show `stream_id` only."""
+    list_interval: Duration = 2.0
+    """How often the server is asked for its streams."""
+    request_timeout: Duration = 3.0
+    """How long one request to its control interface may take."""
+
+
+class NginxRtmpServer(ServerSection):
+    """nginx with libnginx-mod-rtmp."""
+
+    kind: Literal["nginx_rtmp"]
+    """Which adapter."""
+    stat_url: str = Field(pattern=r"^https?://")
+    """Address of the `rtmp_stat all` location."""
+    control_url: str = Field(pattern=r"^https?://")
+    """Address of the `rtmp_control all` location."""
+    rtmp_url: str = Field(pattern=r"^rtmps?://")
+    """Base address from which watchers pull, such as `rtmp://127.0.0.1:1935`."""
+    server_index: int = Field(default=0, ge=0)
+    """Index of the `server {}` block inside `rtmp {}`."""
+    applications: tuple[str, ...] = ()
+    """Applications to watch; all by default."""
+
+
+class EmbeddedServer(ServerSection):
+    """Livecordon's own small relay, for demo and tests; not for production."""
+
+    kind: Literal["embedded"]
+    """Which adapter."""
+    url: str = Field(default="http://127.0.0.1:8935", pattern=r"^http://")
+    """Address of the relay."""
+    serve: bool = True
+    """Run the relay inside the daemon; false connects to one that runs already."""
+    gate_url: str | None = Field(default=None, pattern=r"^http://")
+    """Where the served relay asks before it lets somebody publish; the daemon's own gate by default."""
+
+
+class StaticStream(Section):
+    """One stream with a known address."""
+
+    name: str = Field(min_length=1, max_length=200)
+    """Your name for the stream."""
+    url: str = Field(min_length=1)
+    """Address or file: rtmp, rtmps, rtsp, rtsps, http, https (also HLS) or a path. May use `${ENVIRONMENT_VARIABLE}`."""
+
+
+class StaticServer(ServerSection):
+    """Streams with known addresses and no control interface of their own."""
+
+    kind: Literal["static"]
+    """Which adapter."""
+    streams: tuple[StaticStream, ...] = Field(min_length=1)
+    """What to watch."""
+    cut_webhook: str | None = Field(default=None, pattern=r"^https?://")
+    """Called with a POST of `{"server","app","name","session"}` to cut a stream; any 2xx means done."""
+    cut_command: tuple[str, ...] = ()
+    """Program and arguments that cut a stream, run without a shell; `{name}` stands for the stream's name."""
+    restart_delay: Duration = 1.0
+    """How long after its end a finite file is taken to be live again; see `loop_files`."""
+    loop_files: bool = False
+    """Watch files over and over instead of once."""
+
+    @model_validator(mode="after")
+    def _one_way_to_cut(self) -> StaticServer:
+        if self.cut_webhook and self.cut_command:
+            message = "name cut_webhook or cut_command, not both"
+            raise ValueError(message)
+        return self
+
+
+AnyServer = Annotated[NginxRtmpServer | EmbeddedServer | StaticServer, Field(discriminator="kind")]
+
+
+class WatchSection(Section):
+    """How streams are decoded and classified."""
+
+    watchers: int | None = Field(default=None, ge=1, le=256)
+    """Watcher processes; one per core by default."""
+    model: str = "violent-motion"
+    """Model package: a name below `models_dir` or a folder."""
+    models_dir: Path | None = None
+    """Folder of model packages; the shipped ones by default."""
+    open_timeout: Duration = 10.0
+    """How long opening a stream may take."""
+    read_timeout: Duration = 5.0
+    """Silence after which a stream counts as stalled and is opened anew."""
+    late_after: Duration = 10.0
+    """A stream whose last verdict is older is called late."""
+    blind_after: Duration = 30.0
+    """A stream whose last verdict is older is called blind."""
+
+
+class LevelSection(Section):
+    """Persistence for one severity: so many of the last so many clips."""
+
+    threshold: Score | None = None
+    """Score that counts as a hit; the model's own operating point by default."""
+    hits: int = Field(default=3, ge=1, le=100)
+    """Hits needed."""
+    of: int = Field(default=5, ge=1, le=100)
+    """Size of the window in clips."""
+
+    @model_validator(mode="after")
+    def _hits_fit(self) -> LevelSection:
+        if self.hits > self.of:
+            message = f"hits ({self.hits}) cannot be more than of ({self.of})"
+            raise ValueError(message)
+        return self
+
+
+class DetectionSection(Section):
+    """From scores to detections."""
+
+    review: LevelSection = LevelSection(hits=3, of=5)
+    """When a detection is worth a person's look."""
+    act: LevelSection = LevelSection(hits=4, of=6)
+    """When a detection is grave enough to act on."""
+    clear_ratio: float = Field(default=0.8, gt=0, le=1)
+    """A clip counts as quiet when its score is below this share of the threshold (hysteresis)."""
+    clear_after: Duration = 10.0
+    """How long a stream must stay quiet before a detection clears."""
+
+
+class ProtocolSection(Section):
+    """Which protocol runs."""
+
+    default: Name = "assisted"
+    """Protocol for servers that name none."""
+    directory: Path | None = None
+    """Folder of protocol files; the shipped ones by default."""
+
+
+class WebhookReceiver(Section):
+    """A receiver of signed alerts."""
+
+    name: Name
+    """Your name for it."""
+    url: str = Field(pattern=r"^https?://")
+    """Where alerts are sent; https unless the host is loopback."""
+    secrets: tuple[Secret, ...] = Field(min_length=1)
+    """Signing secrets (`whsec_…`); several while one is being replaced: alerts are signed with all of them."""
+    allow_private_address: bool = False
+    """Let this receiver's name resolve to a private or loopback address."""
+    timeout: Duration = 15.0
+    """How long one delivery attempt may take."""
+
+
+class AlertsSection(Section):
+    """Who is told, and how."""
+
+    source: str = Field(default="livecordon", min_length=1, max_length=200)
+    """CloudEvents `source`: names this installation to its receivers."""
+    receivers: tuple[WebhookReceiver, ...] = ()
+    """Every receiver gets every alert."""
+    page_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Address under which people reach this daemon's page; put into alerts as a link."""
+
+
+class EvidenceSection(Section):
+    """What is kept when a protocol says `preserve`."""
+
+    directory: Path | None = None
+    """Folder of evidence packages; `evidence` below `data_dir` by default."""
+
+
+class EffectsSection(Section):
+    """How hard effects try."""
+
+    cut_deadline: Duration = 30.0
+    """How long a cut is repeated until it is verified; then it has failed."""
+    hold_off: Duration = 10.0
+    """How long after a verified cut the stream is watched for the encoder coming back, and cut again if it does."""
+
+
+class Config(Section):
+    """The whole of config.yaml."""
+
+    data_dir: Path = Path("livecordon-data")
+    """Folder for everything that the daemon writes."""
+    dry_run: bool = False
+    """Decide, record and alert as usual, but cut and block nothing anywhere."""
+    log: LogSection = LogSection()
+    web: WebSection = WebSection()
+    store: StoreSection = StoreSection()
+    servers: tuple[AnyServer, ...] = Field(min_length=1)
+    """The media servers to watch."""
+    watch: WatchSection = WatchSection()
+    detection: DetectionSection = DetectionSection()
+    protocol: ProtocolSection = ProtocolSection()
+    alerts: AlertsSection = AlertsSection()
+    evidence: EvidenceSection = EvidenceSection()
+    effects: EffectsSection = EffectsSection()
+
+    @property
+    def store_path(self) -> Path:
+        """The SQLite file in force."""
+        return self.store.path or self.data_dir / "livecordon.sqlite3"
+
+    @property
+    def evidence_directory(self) -> Path:
+        """The evidence folder in force."""
+        return self.evidence.directory or self.data_dir / "evidence"
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Config:
+        for what, names in (
+            ("servers", [server.name for server in self.servers]),
+            ("alerts.receivers", [receiver.name for receiver in self.alerts.receivers]),
+            ("web.tokens", [token.name for token in self.web.tokens]),
+        ):
+            if len(set(names)) != len(names):
+                message = f"two entries of {what} have the same name"
+                raise ValueError(message)
+        return self
+
+

@@ -1,0 +1,94 @@
+"""What the step function takes and gives: the state of one incident, and a decision about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from monitor.vocabulary import EffectKind, Posture, Severity
+
+
+class Reason(StrEnum):
+    """Why a decision is what it is: closed list, logged, counted, shown and stored."""
+
+    DETECTION_RAISED = "detection_raised"
+    DETECTION_CLEARED = "detection_cleared"
+    DEADLINE_PASSED = "deadline_passed"
+    REVIEW_CONFIRMED = "review_confirmed"
+    REVIEW_DISMISSED = "review_dismissed"
+    EFFECT_SUCCEEDED = "effect_succeeded"
+    EFFECT_FAILED = "effect_failed"
+    EFFECT_UNVERIFIED = "effect_unverified"
+    STREAM_ENDED = "stream_ended"
+    STREAM_RETURNED = "stream_returned"
+    NO_TRANSITION = "no_transition"
+    STALE_DEADLINE = "stale_deadline"
+    ALREADY_CLOSED = "already_closed"
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentState:
+    """All that the step function needs to remember of one incident.
+
+    Attributes:
+        state: Name of the protocol state.
+        entered_at: When that state was entered, on the caller's timeline, in seconds.
+        sequence: Number of decisions that changed state or asked for effects so far; 0 before the first.
+        severities: Current severity per label; a label that is absent is ``none``.
+        max_severity: Highest severity seen in this incident.
+        deadlines: Pending deadlines: key to due time, in seconds on the caller's timeline.
+    """
+
+    state: str
+    entered_at: float
+    sequence: int = 0
+    severities: Mapping[str, Severity] = field(default_factory=dict)
+    max_severity: Severity = Severity.NONE
+    deadlines: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def severity(self) -> Severity:
+        """Highest current severity over all labels."""
+        return max(self.severities.values(), default=Severity.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRequest:
+    """An effect to carry out once.
+
+    Attributes:
+        key: Unique within the incident and the same however often the decision is recomputed:
+            ``<sequence>.<index>.<kind>``.
+        parameters: JSON-ready values; durations in seconds with names that end in ``_s``.
+    """
+
+    key: str
+    kind: EffectKind
+    parameters: Mapping[str, str | float | int | bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one event led to.
+
+    Attributes:
+        reason: Why.
+        before: State name before the event.
+        after: The whole incident state after it. `after.deadlines` replaces the pending deadlines.
+        effects: To carry out, in this order.
+        posture: How closely the stream is to be watched from now on.
+        closed: The incident reached a final state with this decision or before.
+    """
+
+    reason: Reason
+    before: str
+    after: IncidentState
+    effects: tuple[EffectRequest, ...]
+    posture: Posture
+    closed: bool
+
+    @property
+    def transitioned(self) -> bool:
+        """Whether a state was entered (also the same one again)."""
+        return self.reason not in (Reason.NO_TRANSITION, Reason.STALE_DEADLINE, Reason.ALREADY_CLOSED)

@@ -1,0 +1,65 @@
+"""What can happen to an incident. Plain values; times are seconds on one timeline that the caller chooses.
+
+The daemon uses Unix time, ``livecordon watch`` uses stream time; the protocol only ever compares and adds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from monitor.vocabulary import EffectKind, EffectOutcome, ReviewDecision, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionRaised:
+    """Scores persisted: the stream's severity for `label` rose to `severity`."""
+
+    label: str
+    severity: Severity
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionCleared:
+    """Scores stayed low: `label` fell back to `severity` (``none``, or ``review`` from ``act``)."""
+
+    label: str
+    severity: Severity
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """A deadline of an earlier decision came due. `key` is the `Deadline.key` of that decision."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """A responder decided."""
+
+    decision: ReviewDecision
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class EffectFinished:
+    """An effect of this incident ended. `key` is the `EffectRequest.key` of the decision that asked for it."""
+
+    key: str
+    kind: EffectKind
+    outcome: EffectOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnded:
+    """The publication is gone from the media server."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReturned:
+    """A publication of the same name is live again."""
+
+
+Event = DetectionRaised | DetectionCleared | DeadlinePassed | Reviewed | EffectFinished | StreamEnded | StreamReturned

@@ -1,0 +1,183 @@
+"""The port behind which every media server stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from monitor.vocabulary import StreamRef
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a media server can do, declared by its adapter.
+
+    Attributes:
+        cut: It can end one stream.
+        synchronous_block: It asks the publish gate and waits for the answer, so a block holds from the first byte.
+        publisher_address: Listings or gate requests carry the publisher's network address.
+        gate_down_refuses: It refuses new publishers while the gate does not answer (fail-closed).
+        residue_after_cut: What viewers may still fetch after a cut, in words; empty if nothing.
+    """
+
+    cut: bool
+    synchronous_block: bool
+    publisher_address: bool
+    gate_down_refuses: bool
+    residue_after_cut: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStream:
+    """One publication as listed by its media server.
+
+    Attributes:
+        ref: Which stream.
+        session: The media server's identifier of this one publication; a publisher that comes back has another.
+        publisher_address: IP address of the publisher, or None where the server does not tell.
+        started_at: Aware UTC start of the publication, or None if unknown.
+        viewers: Viewers connected now, without the publisher; 0 if unknown.
+        video: Codec and size in words (``H264 1280x720``), or empty if unknown.
+    """
+
+    ref: StreamRef
+    session: str
+    publisher_address: str | None = None
+    started_at: datetime | None = None
+    viewers: int = 0
+    video: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CutResult:
+    """What one cut did.
+
+    Attributes:
+        matched: Publications that the media server says it dropped; 0 if it found none.
+        verified: A listing after the call no longer shows the publication that was meant.
+        detail: One safe sentence for people: no names, keys or query strings.
+    """
+
+    matched: int
+    verified: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RawGateRequest:
+    """A publish-gate request as it came in over HTTP; body already bounded by the web layer."""
+
+    content_type: str
+    body: bytes
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GateRequest:
+    """What a media server asks before it lets somebody publish.
+
+    Attributes:
+        call: ``publish`` is decided on; every other call is allowed and only noted.
+        ref: The stream to be published; None for calls that name none (such as ``connect``).
+        session: The publication's identifier as in `LiveStream.session`, or empty.
+        publisher_address: IP address of the publisher as the media server saw it, or None.
+    """
+
+    call: str
+    ref: StreamRef | None
+    session: str = ""
+    publisher_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateReply:
+    """The HTTP answer that this media server understands as yes or no. The web layer closes the connection after it."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain"
+
+
+class MediaServer(Protocol):
+    """One configured media server. An async context manager; methods may be called concurrently."""
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """The adapter's word in the configuration, such as ``nginx_rtmp``."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this server can do as it is configured."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    async def probe(self) -> tuple[str, ...]:
+        """Check that the control interface answers.
+
+        Returns:
+            Warnings in words (an old version, several workers …); empty when all is well.
+
+        Raises:
+            MediaServerError: it cannot be used.
+        """
+        ...
+
+    async def list_streams(self) -> tuple[LiveStream, ...]:
+        """Return every live publication.
+
+        Raises:
+            MediaServerUnreachable: no answer within the adapter's deadline.
+            MediaServerRefused: an answer that is no listing.
+        """
+        ...
+
+    def pull_url(self, ref: StreamRef) -> str:
+        """Return the address under which a watcher reads the stream; may hold secrets, so never log it.
+
+        Raises:
+            UnsafeCallRefused: the name cannot be put into an address without changing its meaning.
+        """
+        ...
+
+    async def cut(self, ref: StreamRef, session: str | None = None) -> CutResult:
+        """End one stream: send the server's command once, then list to verify.
+
+        Args:
+            ref: Which stream.
+            session: Only this publication, where given; a newer one under the same name is left alone.
+
+        Returns:
+            ``verified`` is true also when the stream was gone already (``matched`` 0).
+
+        Raises:
+            MediaServerUnreachable, MediaServerRefused: the command was not accepted.
+            UnsafeCallRefused: the command could hit more than this stream; nothing was sent.
+        """
+        ...
+
+    def parse_gate_request(self, request: RawGateRequest) -> GateRequest:
+        """Read this server's hook body.
+
+        Raises:
+            GateRequestError: malformed, incomplete or contradictory.
+        """
+        ...
+
+    def gate_reply(self, request: GateRequest | None, *, allow: bool) -> GateReply:
+        """Build the answer; `request` is None when it could not be parsed."""
+        ...

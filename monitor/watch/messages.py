@@ -1,0 +1,150 @@
+"""The seam between daemon and watcher: every message that may cross, and its framing.
+
+Messages are msgspec structs, encoded as MessagePack, each frame preceded by its length as a 4-byte big-endian
+integer. A watcher decodes hostile video, so the daemon treats what comes up as data from a stranger: typed
+decoding, bounded frames, no pickle. Frames of video never cross; evidence crosses as JPEG, on demand.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.vocabulary import Posture, WatchState
+
+MAX_FRAME_BYTES = 32 * 1024 * 1024
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):
+    """Base of all messages."""
+
+
+class Assign(Message, frozen=True, tag="assign"):
+    """Daemon to watcher: watch this stream from now on. `url` may hold secrets and is never logged."""
+
+    stream_id: str
+    url: str
+    posture: Posture
+
+
+class Release(Message, frozen=True, tag="release"):
+    """Daemon to watcher: stop watching; recent samples stay available as evidence for two minutes."""
+
+    stream_id: str
+
+
+class SetPosture(Message, frozen=True, tag="set_posture"):
+    """Daemon to watcher: watch this stream more or less closely, without a reconnect."""
+
+    stream_id: str
+    posture: Posture
+
+
+class RequestEvidence(Message, frozen=True, tag="request_evidence"):
+    """Daemon to watcher: send what is kept of the last minute."""
+
+    request_id: int
+    stream_id: str
+
+
+class Ping(Message, frozen=True, tag="ping"):
+    """Daemon to watcher: answer with a `Pong` that holds the same number."""
+
+    number: int
+
+
+Downward = Assign | Release | SetPosture | RequestEvidence | Ping
+
+
+class Ready(Message, frozen=True, tag="ready"):
+    """Watcher to daemon, once: the model is loaded and has passed its self-test."""
+
+    model: str
+    labels: tuple[str, ...]
+    provider: str
+
+
+class Observation(Message, frozen=True, tag="observation"):
+    """Watcher to daemon: the scores of one clip.
+
+    Attributes:
+        clip_start_s, clip_end_s: Presentation times of first and last frame, in stream seconds.
+        arrived_at: Unix time at which the clip's last frame had been read from the network.
+        scored_at: Unix time at which inference finished.
+        scores: Score in [0, 1] for each label in `Ready.labels`, same order.
+        spacing_honoured: As `Clip.spacing_honoured`.
+    """
+
+    stream_id: str
+    clip_start_s: float
+    clip_end_s: float
+    arrived_at: float
+    scored_at: float
+    scores: tuple[float, ...]
+    posture: Posture
+    spacing_honoured: bool
+
+
+class StreamStatus(Message, frozen=True, tag="stream_status"):
+    """Watcher to daemon: a stream's watch state changed.
+
+    `reason` is a static snake_case word (from the error tree, or ``opened``, ``eof``, ``released``); `detail` is one
+    safe sentence for people: codec and size when watching, never an address.
+    """
+
+    stream_id: str
+    state: WatchState
+    reason: str
+    detail: str = ""
+
+
+class EvidenceFrame(msgspec.Struct, frozen=True):
+    """One kept sample: JPEG bytes with its stream time and Unix arrival time."""
+
+    time_s: float
+    arrived_at: float
+    jpeg: bytes
+
+
+class EvidenceScore(msgspec.Struct, frozen=True):
+    """One kept clip's scores, as in `Observation`."""
+
+    clip_start_s: float
+    clip_end_s: float
+    scores: tuple[float, ...]
+
+
+class Evidence(Message, frozen=True, tag="evidence"):
+    """Watcher to daemon: the answer to `RequestEvidence`; empty tuples when nothing is kept."""
+
+    request_id: int
+    stream_id: str
+    frames: tuple[EvidenceFrame, ...]
+    scores: tuple[EvidenceScore, ...]
+
+
+class WatcherStats(Message, frozen=True, tag="stats"):
+    """Watcher to daemon, with every `Pong`: running totals since the process began."""
+
+    clips_scored: int
+    clips_dropped: dict[str, int]
+    decode_cpu_s: float
+    inference_s: float
+    resident_bytes: int
+
+
+class Pong(Message, frozen=True, tag="pong"):
+    """Watcher to daemon: the answer to `Ping`; `progress` grows whenever any packet was read or clip scored."""
+
+    number: int
+    progress: int
+    stats: WatcherStats
+
+
+class WatcherFault(Message, frozen=True, tag="fault"):
+    """Watcher to daemon: inference failed; its streams are not being judged."""
+
+    reason: str
+    detail: str
+
+
+Upward = Ready | Observation | StreamStatus | Evidence | Pong | WatcherFault
