@@ -1,0 +1,82 @@
+"""Every metric that Livecordon exports. Labels come from closed lists and start at zero; no stream is ever a label."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from prometheus_client import Counter, Gauge, Histogram, Info
+
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Severity
+
+BUILD_INFO = Info("livecordon_build", "Version of this daemon.")
+MODEL_INFO = Info("livecordon_model", "Classifier package in force.")
+
+STREAMS = Gauge("livecordon_streams", "Live streams by how recent their last verdict is.", ["freshness"])
+STREAMS_LISTED = Gauge("livecordon_streams_listed", "Live streams that a media server lists.", ["server"])
+SERVER_UP = Gauge("livecordon_server_up", "1 while the media server's control interface answers, else 0.", ["server"])
+VERDICT_AGE_MAX = Gauge("livecordon_verdict_age_max_seconds", "Age of the oldest last verdict over all live streams.")
+
+CLIPS = Counter("livecordon_clips_total", "Clips scored.")
+CLIP_LAG = Histogram(
+    "livecordon_clip_lag_seconds",
+    "From the arrival of a clip's last frame to its score in the daemon.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5),
+)
+CLIPS_DROPPED = Counter("livecordon_clips_dropped_total", "Clips dropped before inference.", ["reason"])
+WATCHERS = Gauge("livecordon_watchers", "Watcher processes that are ready.")
+WATCHER_RESTARTS = Counter("livecordon_watcher_restarts_total", "Watcher processes that were replaced.", ["reason"])
+STREAMS_QUARANTINED = Counter(
+    "livecordon_streams_quarantined_total", "Streams given up because they kept killing their watcher."
+)
+
+DETECTIONS = Counter("livecordon_detections_total", "Detections raised.", ["severity"])
+INCIDENTS_OPEN = Gauge("livecordon_incidents_open", "Incidents that are not closed.")
+TRANSITIONS = Counter("livecordon_transitions_total", "Protocol transitions.", ["reason"])
+DEADLINE_LAG = Histogram(
+    "livecordon_deadline_lag_seconds",
+    "How late protocol deadlines fired.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
+)
+EFFECTS = Counter("livecordon_effects_total", "Effects that ended.", ["kind", "outcome"])
+DETECTION_TO_CUT = Histogram(
+    "livecordon_detection_to_contained_seconds",
+    "From the detection that led to a cut to the cut verified.",
+    buckets=(0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 30, 60),
+)
+REVIEWS_PENDING = Gauge("livecordon_reviews_pending", "Reviews that wait for a responder.")
+
+DELIVERIES = Counter("livecordon_deliveries_total", "Alert deliveries attempted.", ["receiver", "outcome"])
+DELIVERIES_PENDING = Gauge("livecordon_deliveries_pending", "Alerts not yet delivered.", ["receiver"])
+DELIVERY_OLDEST = Gauge("livecordon_delivery_oldest_seconds", "Age of the oldest undelivered alert.", ["receiver"])
+DEAD_LETTERS = Gauge("livecordon_dead_letters", "Alerts that were given up.", ["receiver"])
+RECEIVER_DISABLED = Gauge("livecordon_receiver_disabled", "1 while a receiver asked for no more alerts.", ["receiver"])
+
+GATE_DECISIONS = Counter("livecordon_gate_decisions_total", "Publish-gate answers.", ["decision"])
+GATE_SECONDS = Histogram(
+    "livecordon_gate_seconds",
+    "Time to answer the publish gate.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5),
+)
+BLOCKS_ACTIVE = Gauge("livecordon_blocks_active", "Publishers barred now.")
+STORE_FAILURES = Counter("livecordon_store_failures_total", "Store operations that failed.")
+
+DROP_REASONS = ("superseded", "overload", "stopped")
+RESTART_REASONS = ("exit", "unresponsive", "seam", "fault")
+GATE_ANSWERS = ("allow", "deny", "malformed", "error")
+DELIVERY_OUTCOMES = ("delivered", "failed", "throttled", "gone", "dead")
+
+
+def initialise() -> None:
+    """Create every combination of closed labels at zero, so that rates and absent-alerts work before the first event."""
+    for freshness in Freshness:
+        STREAMS.labels(freshness.value).set(0)
+    for severity in (Severity.REVIEW, Severity.ACT):
+        DETECTIONS.labels(severity.word)
+    for kind, outcome in product(EffectKind, EffectOutcome):
+        EFFECTS.labels(kind.value, outcome.value)
+    for reason in DROP_REASONS:
+        CLIPS_DROPPED.labels(reason)
+    for reason in RESTART_REASONS:
+        WATCHER_RESTARTS.labels(reason)
+    for answer in GATE_ANSWERS:
+        GATE_DECISIONS.labels(answer)
