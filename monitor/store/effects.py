@@ -1,0 +1,109 @@
+"""Rows of effects: what a decision asked for, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.store.tables import effect
+from monitor.vocabulary import EffectKind, EffectOutcome
+
+PENDING = "pending"
+"""Status of an effect that has not ended; the other statuses are the words of `EffectOutcome`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRecord:
+    """One effect as it is stored.
+
+    Attributes:
+        key: Unique within the incident; together with `incident_id` the idempotency key.
+        position: Place among the effects of its decision.
+        parameters: As in `EffectRequest`.
+        status: ``pending`` or an `EffectOutcome`'s word.
+        attempts: How often it was begun; more than one after a crash in its middle.
+        detail: What came of it, as JSON; None while pending.
+    """
+
+    id: str
+    incident_id: str
+    key: str
+    position: int
+    kind: EffectKind
+    parameters: Mapping[str, Any]
+    status: str
+    attempts: int
+    requested_at: float
+    started_at: float | None
+    finished_at: float | None
+    detail: Mapping[str, Any] | None
+
+
+async def add(
+    connection: AsyncConnection,
+    *,
+    incident_id: str,
+    key: str,
+    position: int,
+    kind: EffectKind,
+    parameters: Mapping[str, Any],
+    requested_at: float,
+) -> EffectRecord:
+    """Write an effect to do; the unique key makes a second write of the same one an error."""
+    record = EffectRecord(
+        id=str(uuid4()),
+        incident_id=incident_id,
+        key=key,
+        position=position,
+        kind=kind,
+        parameters=dict(parameters),
+        status=PENDING,
+        attempts=0,
+        requested_at=requested_at,
+        started_at=None,
+        finished_at=None,
+        detail=None,
+    )
+    values = {name: getattr(record, name) for name in EffectRecord.__slots__}
+    await connection.execute(insert(effect).values(values | {"kind": kind.value}))
+    return record
+
+
+async def unfinished(connection: AsyncConnection) -> Sequence[EffectRecord]:
+    """Return pending effects in the order in which they were asked for."""
+    query = select(effect).where(effect.c.status == PENDING).order_by(effect.c.requested_at, effect.c.position)
+    return [_record(row._mapping) for row in (await connection.execute(query)).all()]
+
+
+async def of_incident(connection: AsyncConnection, incident_id: str) -> Sequence[EffectRecord]:
+    """Return an incident's effects in order."""
+    query = select(effect).where(effect.c.incident_id == incident_id).order_by(effect.c.requested_at, effect.c.position)
+    return [_record(row._mapping) for row in (await connection.execute(query)).all()]
+
+
+async def begin(connection: AsyncConnection, effect_id: str, *, at: float) -> None:
+    """Note that an attempt begins, so that a crash in its middle can be seen afterwards."""
+    await connection.execute(
+        update(effect).where(effect.c.id == effect_id).values(started_at=at, attempts=effect.c.attempts + 1)
+    )
+
+
+async def finish(
+    connection: AsyncConnection, effect_id: str, *, outcome: EffectOutcome, at: float, detail: Mapping[str, Any]
+) -> bool:
+    """Write how an effect ended; returns False, changing nothing, when it had ended before."""
+    result = await connection.execute(
+        update(effect)
+        .where(effect.c.id == effect_id, effect.c.status == PENDING)
+        .values(status=outcome.value, finished_at=at, detail=dict(detail))
+    )
+    return result.rowcount == 1
+
+
+def _record(values: Mapping[str, Any]) -> EffectRecord:
+    return EffectRecord(**{**values, "kind": EffectKind(values["kind"])})
