@@ -38,3 +38,24 @@ class SystemClock:
     async def sleep(self, delay_s: float) -> None:
         """Wait on the event loop."""
         await asyncio.sleep(max(0.0, delay_s))
+
+
+async def wait_until(clock: Clock, event: asyncio.Event, delay_s: float | None) -> bool:
+    """Wait for `event`, at most `delay_s` seconds of `clock` (None: for ever); cancellation ends both waits.
+
+    Returns:
+        Whether the event is set.
+    """
+    if delay_s is None:
+        return await event.wait()
+    if event.is_set():
+        return True
+    waiting = asyncio.ensure_future(event.wait())
+    sleeping = asyncio.ensure_future(clock.sleep(delay_s))
+    try:
+        await asyncio.wait((waiting, sleeping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        sleeping.cancel()
+        await asyncio.gather(waiting, sleeping, return_exceptions=True)
+    return event.is_set()

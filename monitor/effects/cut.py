@@ -1,0 +1,99 @@
+"""Cut: end the stream, prove by listing that it is gone, and try again until a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from monitor.clock import Clock
+from monitor.effects.port import EffectResult
+from monitor.errors import MediaServerError
+from monitor.metrics import DETECTION_TO_CUT
+from monitor.servers.port import MediaServer
+from monitor.store.effects import EffectRecord
+from monitor.store.incidents import IncidentRecord
+from monitor.vocabulary import EffectOutcome
+
+_FIRST_DELAY_S = 0.1
+_LONGEST_DELAY_S = 2.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class CutSettings:
+    """How hard a cut tries.
+
+    Attributes:
+        deadline_s: How long the command is repeated until a listing shows the stream gone.
+    """
+
+    deadline_s: float
+
+
+class CutPerformer:
+    """Repeats the media server's cut command until a listing no longer shows the stream.
+
+    The block that keeps the encoder out was committed with the decision, before the first command goes out, so an
+    encoder that comes back at once is either refused by the gate or cut again here.
+    """
+
+    def __init__(
+        self,
+        servers: Mapping[str, MediaServer],
+        settings: CutSettings,
+        clock: Clock,
+        on_cut: Callable[[IncidentRecord], None],
+    ) -> None:
+        """Cut on `servers` (by configured name); `on_cut` is called once after each verified cut."""
+        self._servers = servers
+        self._settings = settings
+        self._clock = clock
+        self._on_cut = on_cut
+
+    async def perform(self, effect: EffectRecord, incident: IncidentRecord) -> EffectResult:
+        """Cut every publication under the incident's name; see `Performer.perform`."""
+        if incident.dry_run:
+            return EffectResult(EffectOutcome.SUCCEEDED, {"dry_run": True})
+        server = self._servers.get(incident.server)
+        if server is None:
+            return EffectResult(EffectOutcome.FAILED, {"reason": "server_not_configured"})
+        if not server.capabilities.cut:
+            return EffectResult(EffectOutcome.FAILED, {"reason": "server_cannot_cut"})
+        began_s = self._clock.monotonic_s()
+        deadline_s = float(effect.parameters.get("for_s") or self._settings.deadline_s)
+        delay_s = _FIRST_DELAY_S
+        matched = commands = 0
+        reason = ""
+        while True:
+            commands += 1
+            try:
+                result = await server.cut(incident.ref)
+            except MediaServerError as error:
+                reason = error.reason
+                log.warning("cut_attempt_failed", stream_id=incident.stream_id, reason=reason, attempt=commands)
+                if not error.retryable:
+                    return EffectResult(EffectOutcome.FAILED, {"reason": reason, "commands": commands})
+            else:
+                reason = ""
+                matched += result.matched
+                if result.verified:
+                    return self._verified(effect, incident, commands=commands, dropped=matched)
+            if self._clock.monotonic_s() - began_s + delay_s > deadline_s:
+                break
+            await self._clock.sleep(delay_s)
+            delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
+        # Something was dropped but a publication is still listed: that is no success, and no plain failure either.
+        outcome = EffectOutcome.UNVERIFIED if matched else EffectOutcome.FAILED
+        return EffectResult(outcome, {"reason": reason or "still_live", "commands": commands, "dropped": matched})
+
+    def _verified(
+        self, effect: EffectRecord, incident: IncidentRecord, *, commands: int, dropped: int
+    ) -> EffectResult:
+        elapsed_s = max(0.0, self._clock.now().timestamp() - effect.requested_at)
+        DETECTION_TO_CUT.observe(elapsed_s)
+        self._on_cut(incident)
+        detail = {"commands": commands, "dropped": dropped, "seconds": round(elapsed_s, 3)}
+        return EffectResult(EffectOutcome.SUCCEEDED, detail)

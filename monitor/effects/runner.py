@@ -1,0 +1,146 @@
+"""Takes pending effects from the store, carries them out, and reports how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+
+import structlog
+
+from monitor.clock import Clock, wait_until
+from monitor.effects.port import EffectResult, Performer
+from monitor.errors import LivecordonError, StoreError
+from monitor.metrics import EFFECTS, STORE_FAILURES
+from monitor.store import effects as effect_rows
+from monitor.store import incidents as incident_rows
+from monitor.store.database import Database
+from monitor.store.effects import EffectRecord
+from monitor.vocabulary import EffectKind, EffectOutcome
+
+_STORE_RETRY_S = 1.0
+
+log = structlog.get_logger()
+
+OnFinished = Callable[[EffectRecord, EffectResult], Awaitable[None]]
+
+
+class Lane(StrEnum):
+    """Effects of one incident in one lane run one after the other; lanes run side by side.
+
+    Evidence must not delay containment, and neither may delay telling people.
+    """
+
+    CONTAINMENT = "containment"
+    EVIDENCE = "evidence"
+    PEOPLE = "people"
+
+
+_LANES = {
+    EffectKind.BLOCK: Lane.CONTAINMENT,
+    EffectKind.CUT: Lane.CONTAINMENT,
+    EffectKind.UNBLOCK: Lane.CONTAINMENT,
+    EffectKind.PRESERVE: Lane.EVIDENCE,
+    EffectKind.ALERT: Lane.PEOPLE,
+    EffectKind.REQUEST_REVIEW: Lane.PEOPLE,
+}
+
+
+class EffectRunner:
+    """Runs every pending effect once, in order within its lane, whatever was running when the daemon last stopped."""
+
+    def __init__(
+        self, database: Database, clock: Clock, performers: Mapping[EffectKind, Performer], on_finished: OnFinished
+    ) -> None:
+        """Run effects with `performers`; `on_finished` must make the outcome durable before it returns."""
+        self._database = database
+        self._clock = clock
+        self._performers = performers
+        self._on_finished = on_finished
+        self._wake = asyncio.Event()
+        self._known: set[str] = set()
+        self._queues: dict[tuple[str, Lane], deque[EffectRecord]] = {}
+
+    def wake(self) -> None:
+        """Look for new effects at once; call it after a transaction that wrote some."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Run until cancelled; effects in the middle of being carried out stay pending in the store."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._wake.clear()
+                retry_s = None
+                try:
+                    await self._take_up(group)
+                except StoreError:
+                    STORE_FAILURES.inc()
+                    log.exception("effects_not_readable")
+                    retry_s = _STORE_RETRY_S
+                await wait_until(self._clock, self._wake, retry_s)
+
+    async def _take_up(self, group: asyncio.TaskGroup) -> None:
+        async with self._database.reading() as connection:
+            pending = await effect_rows.unfinished(connection)
+        for effect in pending:
+            if effect.id in self._known:
+                continue
+            self._known.add(effect.id)
+            lane = (effect.incident_id, _LANES[effect.kind])
+            if lane in self._queues:
+                self._queues[lane].append(effect)
+            else:
+                self._queues[lane] = deque([effect])
+                group.create_task(self._drain(lane))
+
+    async def _drain(self, lane: tuple[str, Lane]) -> None:
+        queue = self._queues[lane]
+        while queue:
+            effect = queue.popleft()
+            await self._run_one(effect)
+            self._known.discard(effect.id)
+        del self._queues[lane]
+
+    async def _run_one(self, effect: EffectRecord) -> None:
+        result: EffectResult | None = None
+        while True:
+            try:
+                result = result or await self._perform(effect)
+                await self._on_finished(effect, result)
+            except StoreError:
+                # The effect may be done already; only its record is missing. Keep the result and write it later.
+                STORE_FAILURES.inc()
+                log.exception("effect_outcome_not_stored", effect=effect.kind.value, incident_id=effect.incident_id)
+                await self._clock.sleep(_STORE_RETRY_S)
+            else:
+                break
+        EFFECTS.labels(effect.kind.value, result.outcome.value).inc()
+        log.info(
+            "effect_finished",
+            effect=effect.kind.value,
+            incident_id=effect.incident_id,
+            outcome=result.outcome.value,
+            **result.detail,
+        )
+
+    async def _perform(self, effect: EffectRecord) -> EffectResult:
+        async with self._database.transaction() as connection:
+            await effect_rows.begin(connection, effect.id, at=self._clock.now().timestamp())
+            incident = await incident_rows.load(connection, effect.incident_id)
+        if incident is None:
+            return EffectResult(EffectOutcome.FAILED, {"reason": "incident_missing"})
+        performer = self._performers.get(effect.kind)
+        if performer is None:
+            return EffectResult(EffectOutcome.FAILED, {"reason": "no_performer"})
+        try:
+            return await performer.perform(effect, incident)
+        except StoreError:
+            raise
+        except LivecordonError as error:
+            log.warning("effect_failed", effect=effect.kind.value, incident_id=incident.id, reason=error.reason)
+            return EffectResult(EffectOutcome.FAILED, {"reason": error.reason})
+        except Exception:
+            # A defect in one performer must neither stop the others nor leave this effect without an outcome.
+            log.exception("effect_crashed", effect=effect.kind.value, incident_id=incident.id)
+            return EffectResult(EffectOutcome.FAILED, {"reason": "internal_error"})
