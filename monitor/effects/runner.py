@@ -107,6 +107,8 @@ class EffectRunner:
         while True:
             try:
                 result = result or await self._perform(effect)
+                if result is None:
+                    return
                 await self._on_finished(effect, result)
             except StoreError:
                 # The effect may be done already; only its record is missing. Keep the result and write it later.
@@ -124,9 +126,11 @@ class EffectRunner:
             **result.detail,
         )
 
-    async def _perform(self, effect: EffectRecord) -> EffectResult:
+    async def _perform(self, effect: EffectRecord) -> EffectResult | None:
         async with self._database.transaction() as connection:
-            await effect_rows.begin(connection, effect.id, at=self._clock.now().timestamp())
+            if not await effect_rows.begin(connection, effect.id, at=self._clock.now().timestamp()):
+                # It ended between the look at the pending effects and now.
+                return None
             incident = await incident_rows.load(connection, effect.incident_id)
         if incident is None:
             return EffectResult(EffectOutcome.FAILED, {"reason": "incident_missing"})

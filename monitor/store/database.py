@@ -92,8 +92,7 @@ class Database:
         """
         try:
             async with self.engine.connect() as connection:
-                await connection.execution_options(livecordon_read_only=True)
-                yield connection
+                yield await connection.execution_options(livecordon_read_only=True)
         except SQLAlchemyError as error:
             raise StoreError(f"a read from the store failed ({type(error).__name__})", reason="read_failed") from error
 

@@ -77,20 +77,23 @@ async def add(
 async def unfinished(connection: AsyncConnection) -> Sequence[EffectRecord]:
     """Return pending effects in the order in which they were asked for."""
     query = select(effect).where(effect.c.status == PENDING).order_by(effect.c.requested_at, effect.c.position)
-    return [_record(row._mapping) for row in (await connection.execute(query)).all()]
+    return [_record(dict(row._mapping)) for row in (await connection.execute(query)).all()]
 
 
 async def of_incident(connection: AsyncConnection, incident_id: str) -> Sequence[EffectRecord]:
     """Return an incident's effects in order."""
     query = select(effect).where(effect.c.incident_id == incident_id).order_by(effect.c.requested_at, effect.c.position)
-    return [_record(row._mapping) for row in (await connection.execute(query)).all()]
+    return [_record(dict(row._mapping)) for row in (await connection.execute(query)).all()]
 
 
-async def begin(connection: AsyncConnection, effect_id: str, *, at: float) -> None:
-    """Note that an attempt begins, so that a crash in its middle can be seen afterwards."""
-    await connection.execute(
-        update(effect).where(effect.c.id == effect_id).values(started_at=at, attempts=effect.c.attempts + 1)
+async def begin(connection: AsyncConnection, effect_id: str, *, at: float) -> bool:
+    """Note that an attempt begins, so that a crash in its middle can be seen; False when it has ended already."""
+    result = await connection.execute(
+        update(effect)
+        .where(effect.c.id == effect_id, effect.c.status == PENDING)
+        .values(started_at=at, attempts=effect.c.attempts + 1)
     )
+    return result.rowcount == 1
 
 
 async def finish(
