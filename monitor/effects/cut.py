@@ -89,9 +89,7 @@ class CutPerformer:
         outcome = EffectOutcome.UNVERIFIED if matched else EffectOutcome.FAILED
         return EffectResult(outcome, {"reason": reason or "still_live", "commands": commands, "dropped": matched})
 
-    def _verified(
-        self, effect: EffectRecord, incident: IncidentRecord, *, commands: int, dropped: int
-    ) -> EffectResult:
+    def _verified(self, effect: EffectRecord, incident: IncidentRecord, *, commands: int, dropped: int) -> EffectResult:
         elapsed_s = max(0.0, self._clock.now().timestamp() - effect.requested_at)
         DETECTION_TO_CUT.observe(elapsed_s)
         self._on_cut(incident)

@@ -1,0 +1,127 @@
+"""Between the protocol's plain state and the store's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from typing import Any
+
+from monitor.protocol.decision import Decision, IncidentState
+from monitor.protocol.definition import Definition
+from monitor.protocol.events import DetectionRaised, Event, Reviewed
+from monitor.store.incidents import IncidentRecord
+from monitor.vocabulary import Posture, Severity, StreamRef
+
+
+@dataclass(frozen=True, slots=True)
+class StreamContext:
+    """What the engine needs to know of a stream when something happens on it.
+
+    Attributes:
+        session: The publication that is live now, or empty.
+        definition: The protocol in force for this stream; an open incident keeps the one it began with.
+        dry_run: Containment on this stream is only recorded; fixed for an incident when it begins.
+        model: ``name@version`` of the classifier in force.
+    """
+
+    ref: StreamRef
+    session: str
+    definition: Definition
+    dry_run: bool
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIncident:
+    """An incident under way: its row, the state that the protocol steps, and the definition that it began under."""
+
+    record: IncidentRecord
+    state: IncidentState
+    definition: Definition
+
+    @property
+    def posture(self) -> Posture:
+        """How closely its stream is to be watched."""
+        return Posture(self.record.posture)
+
+
+def begin_record(incident_id: str, context: StreamContext, *, now: float) -> IncidentRecord:
+    """Return the row of an incident that is about to begin."""
+    return IncidentRecord(
+        id=incident_id,
+        server=context.ref.server,
+        app=context.ref.app,
+        name=context.ref.name,
+        stream_id=context.ref.stream_id,
+        session=context.session,
+        definition_digest=context.definition.digest,
+        protocol=context.definition.name,
+        state=context.definition.initial,
+        entered_at=now,
+        sequence=0,
+        severities={},
+        max_severity=Severity.NONE.word,
+        label="",
+        score=0.0,
+        posture=Posture.CALM.value,
+        dry_run=context.dry_run,
+        model=context.model,
+        opened_at=now,
+        changed_at=now,
+    )
+
+
+def apply_decision(record: IncidentRecord, decision: Decision, event: Event, *, now: float) -> IncidentRecord:
+    """Return the row as it stands after `decision`."""
+    after = decision.after
+    changed = replace(
+        record,
+        state=after.state,
+        entered_at=after.entered_at,
+        sequence=after.sequence,
+        severities={label: severity.word for label, severity in after.severities.items()},
+        max_severity=after.max_severity.word,
+        posture=decision.posture.value,
+        changed_at=now,
+        closed_at=now if decision.closed and record.closed_at is None else record.closed_at,
+    )
+    if decision.closed:
+        changed = replace(changed, review_due_at=None)
+    if isinstance(event, DetectionRaised) and event.severity >= Severity.from_word(record.max_severity):
+        changed = replace(changed, label=event.label, score=event.score)
+    if isinstance(event, Reviewed):
+        changed = replace(
+            changed,
+            review_decision=event.decision.value,
+            review_by=event.by,
+            review_why=event.why,
+            review_at=now,
+            review_due_at=None,
+        )
+    return changed
+
+
+def state_of(record: IncidentRecord, deadlines: Mapping[str, float]) -> IncidentState:
+    """Rebuild the protocol's state from the store."""
+    return IncidentState(
+        state=record.state,
+        entered_at=record.entered_at,
+        sequence=record.sequence,
+        severities={label: Severity.from_word(word) for label, word in record.severities.items()},
+        max_severity=Severity.from_word(record.max_severity),
+        deadlines=dict(deadlines),
+    )
+
+
+def event_detail(event: Event) -> dict[str, Any]:
+    """Return an event as JSON values for the audit log."""
+    values: dict[str, Any] = {"event": type(event).__name__}
+    for field in fields(event):
+        value = getattr(event, field.name)
+        if isinstance(value, Severity):
+            value = value.word
+        elif isinstance(value, Enum):
+            value = value.value
+        values[field.name] = value
+    return values
