@@ -1,0 +1,176 @@
+"""Model packages on disk: found by name, read, and checked against their own ONNX graph."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import onnxruntime as ort
+
+from monitor import shipped
+from monitor.classify.manifest import CHANNELS, MANIFEST_NAME, InputPart, Manifest, OutputPart, parse_manifest
+from monitor.errors import ModelPackageError, Problem
+from monitor.video.clip import ClipSpec
+from monitor.yaml_source import YamlDocument
+
+MAX_MODEL_BYTES: Final = 2 * 1024**3
+"""ONNX's own bound for one file."""
+
+_GRAPH_TYPES: Final = {"uint8": "tensor(uint8)", "float16": "tensor(float16)", "float32": "tensor(float)"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A package whose manifest, digest and graph agree.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What its manifest says.
+        model: The ONNX file's bytes: those that were hashed are those that run.
+    """
+
+    folder: Path
+    manifest: Manifest
+    model: bytes
+
+    @property
+    def name(self) -> str:
+        """``name@version``."""
+        return f"{self.manifest.name}@{self.manifest.version}"
+
+    @property
+    def clip_spec(self) -> ClipSpec:
+        """What sampling must deliver."""
+        clip = self.manifest.clip
+        return ClipSpec(frames=clip.frames, spacing_s=clip.spacing_s, width=clip.width, height=clip.height)
+
+
+def find_package(name_or_path: str, models_dir: Path | None = None) -> Path:
+    """Return the folder of a package.
+
+    Args:
+        name_or_path: A folder, or the name of one below `models_dir`.
+        models_dir: Folder of packages; the shipped ones by default.
+
+    Raises:
+        ModelPackageError: there is no such package; the problem lists those that there are.
+    """
+    base = shipped.models_dir() if models_dir is None else models_dir
+    named = base / name_or_path
+    if "/" not in name_or_path and (named / MANIFEST_NAME).is_file():
+        return named
+    path = Path(name_or_path).expanduser()
+    if (path / MANIFEST_NAME).is_file():
+        return path
+    there_are = ", ".join(sorted(found.parent.name for found in base.glob(f"*/{MANIFEST_NAME}"))) or "none"
+    what = f"no folder with a {MANIFEST_NAME} is called {name_or_path}"
+    raise ModelPackageError([Problem(str(base), "", what, f"packages here: {there_are}")])
+
+
+def load_package(path: Path) -> ModelPackage:
+    """Read a package and check that its parts agree; runs no inference.
+
+    Args:
+        path: The package's folder.
+
+    Raises:
+        ModelPackageError: a file is missing, the manifest is wrong, the digest differs, or the graph does not have the
+            inputs and outputs that the manifest names. One problem per mistake.
+    """
+    file = path / MANIFEST_NAME
+    manifest, document = parse_manifest(_read(file, file, ""), str(file))
+    model = _read(path / manifest.file, file, "file")
+    digest = hashlib.sha256(model).hexdigest()
+    if digest != manifest.sha256:
+        what = f"{manifest.file} has SHA-256 {digest}, not the one written here"
+        raise ModelPackageError([document.problem(("sha256",), what, "restore the file, or write its digest")])
+    if not (path / manifest.self_test.file).is_file():
+        what = f"there is no {manifest.self_test.file} beside the manifest"
+        raise ModelPackageError([document.problem(("self_test", "file"), what, "restore the file")])
+    if problems := _graph_problems(manifest, model, document):
+        raise ModelPackageError(problems)
+    return ModelPackage(folder=path, manifest=manifest, model=model)
+
+
+def _read(path: Path, manifest_file: Path, where: str) -> bytes:
+    try:
+        if path.stat().st_size > MAX_MODEL_BYTES:
+            what = f"{path.name} is larger than {MAX_MODEL_BYTES} bytes"
+            raise ModelPackageError([Problem(str(manifest_file), where, what, "is it the right file?")])
+        return path.read_bytes()
+    except OSError as error:
+        what = f"{path.name} cannot be read: {error.strerror}"
+        raise ModelPackageError([Problem(str(manifest_file), where, what, "restore the file")]) from None
+
+
+def _graph_problems(manifest: Manifest, model: bytes, document: YamlDocument) -> list[Problem]:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
+        first_line = str(error).partition("\n")[0][:300]
+        what = f"{manifest.file} is no ONNX graph that can be loaded: {first_line}"
+        return [document.problem(("file",), what, "export it again")]
+    problems = []
+    graph_inputs = {node.name: node for node in session.get_inputs()}
+    graph_outputs = {node.name: node for node in session.get_outputs()}
+    for index, part in enumerate(manifest.inputs):
+        if what := _input_mistake(manifest, part, graph_inputs):
+            problems.append(document.problem(("inputs", index), what, "make manifest and graph agree"))
+    if left_over := sorted(set(graph_inputs) - {part.name for part in manifest.inputs}):
+        what = f"the graph also asks for {', '.join(left_over)}"
+        problems.append(document.problem(("inputs",), what, "say what they are fed with"))
+    for index, output in enumerate(manifest.outputs):
+        if what := _output_mistake(output, graph_outputs):
+            problems.append(document.problem(("outputs", index), what, "make manifest and graph agree"))
+    return problems
+
+
+def _input_mistake(manifest: Manifest, part: InputPart, graph_inputs: dict[str, Any]) -> str:
+    node = graph_inputs.get(part.name)
+    if node is None:
+        return f"the graph has no input {part.name}; it has {', '.join(sorted(graph_inputs))}"
+    if node.type != _GRAPH_TYPES[part.dtype]:
+        return f"input {part.name} is {node.type} in the graph, not {part.dtype}"
+    if node.shape and isinstance(node.shape[0], int):
+        return f"input {part.name} takes batches of {node.shape[0]} only: export it with a dynamic first axis"
+    return _shape_mistake(f"input {part.name}", node.shape, input_shape(manifest, part))
+
+
+def _output_mistake(output: OutputPart, graph_outputs: dict[str, Any]) -> str:
+    node = graph_outputs.get(output.name)
+    if node is None:
+        return f"the graph has no output {output.name}; it has {', '.join(sorted(graph_outputs))}"
+    if node.type not in {"tensor(float)", "tensor(float16)"}:
+        return f"output {output.name} is {node.type} in the graph, not a float tensor"
+    return _shape_mistake(f"output {output.name}", node.shape, [None, len(output.labels)])
+
+
+def _shape_mistake(name: str, actual: Sequence[object], wanted: Sequence[int | None]) -> str:
+    fits = len(actual) == len(wanted) and all(
+        not isinstance(have, int) or want is None or have == want for have, want in zip(actual, wanted, strict=True)
+    )
+    if fits:
+        return ""
+    shown = ["batch" if size is None else size for size in wanted]
+    return f"{name} has shape {list(actual)} in the graph, where the manifest means {shown}"
+
+
+def input_shape(manifest: Manifest, part: InputPart) -> list[int | None]:
+    """Return the shape that the manifest means for an input; None stands for the number of clips."""
+    size = part.size or manifest.clip
+    pairs = part.kind in {"dis_flow", "spacing"}
+    extents: dict[str, int | None] = {
+        "N": None,
+        "T": manifest.clip.frames - pairs,
+        "H": size.height,
+        "W": size.width,
+        "C": CHANNELS[part.kind],
+    }
+    return [extents[letter] for letter in part.layout]
