@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from monitor.clock import Clock
-from monitor.effects.port import EffectResult
+from monitor.effects.port import DetailValue, EffectResult
 from monitor.evidence.package import Frame, ScoredClip, write_package
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
@@ -62,7 +62,7 @@ class PreservePerformer:
             frames=kept.frames,
             scores=kept.scores,
         )
-        detail = {
+        detail: dict[str, DetailValue] = {
             "package": summary.reference,
             "frames": summary.frames,
             "scores": summary.scores,
