@@ -1,50 +1,28 @@
-"""config.yaml as typed models. Every field's description is its documentation and lands in the JSON schema."""
+"""config.yaml as typed models. Every field's description is its documentation and lands in the JSON schema.
+
+Rules that look at several sections at once, such as names that must differ, stand in `checks`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.json_schema import WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from monitor.units import parse_duration_s, parse_size_bytes
-
-
-def _duration(value: Any) -> Any:
-    if isinstance(value, str):
-        return parse_duration_s(value)
-    message = "write a duration with its unit, in quotes or plain: 20s, 10m, 30d"
-    raise ValueError(message)
-
-
-def _size(value: Any) -> Any:
-    if isinstance(value, str):
-        return parse_size_bytes(value)
-    message = "write a size with its unit: 512MiB, 2GiB"
-    raise ValueError(message)
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(_duration),
-    Field(gt=0),
-    WithJsonSchema({"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)\s*$", "examples": ["20s"]}),
-]
-"""Seconds, written with a unit (``20s``)."""
-
-Size = Annotated[
-    int,
-    BeforeValidator(_size),
-    Field(gt=0),
-    WithJsonSchema({"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB)\s*$", "examples": ["512MiB"]}),
-]
-"""Bytes, written with a unit (``512MiB``)."""
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")]
-"""A short name of the operator's choosing, safe in logs, labels and file names."""
-
-Score = Annotated[float, Field(gt=0, lt=1)]
+from monitor.config.fields import (
+    AnchoredPath,
+    Duration,
+    HttpAddress,
+    Listen,
+    ModelName,
+    Name,
+    RelayAddress,
+    RtmpAddress,
+    Score,
+    Size,
+    SourceAddress,
+)
 
 
 class Section(BaseModel):
@@ -58,13 +36,13 @@ class Secret(Section):
 
     env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Name of the environment variable that holds the secret."""
-    file: Path | None = None
+    file: AnchoredPath | None = None
     """File whose first line is the secret; keep it readable by the daemon's user only."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Secret:
         if (self.env is None) == (self.file is None):
-            message = "name exactly one of env and file"
+            message = "a secret lies in one place: name either env or file"
             raise ValueError(message)
         return self
 
@@ -92,9 +70,9 @@ class TokenEntry(Section):
 class WebSection(Section):
     """The daemon's own HTTP surface: page, API, metrics, health and publish gate."""
 
-    listen: str = Field(default="127.0.0.1:8930", pattern=r"^(\[[0-9a-fA-F:.]+\]|[0-9A-Za-z.-]+):\d{1,5}$")
+    listen: Listen = "127.0.0.1:8930"
     """Address and port of page, API, metrics and health. Anything but loopback needs tokens. Port 0 takes a free one."""
-    gate_listen: str | None = Field(default=None, pattern=r"^(\[[0-9a-fA-F:.]+\]|[0-9A-Za-z.-]+):\d{1,5}$")
+    gate_listen: Listen | None = None
     """A second address for the publish gate alone, for media servers on other hosts; without it the gate shares `listen`."""
     gate_token: Secret | None = None
     """When set, gate requests must carry it as `?token=`; needed when the gate does not listen on loopback."""
@@ -107,7 +85,7 @@ class WebSection(Section):
 class StoreSection(Section):
     """Where incidents, effects, alerts and blocks are kept."""
 
-    path: Path | None = None
+    path: AnchoredPath | None = None
     """SQLite file; `livecordon.sqlite3` below `data_dir` by default."""
 
 
@@ -133,11 +111,11 @@ class NginxRtmpServer(ServerSection):
 
     kind: Literal["nginx_rtmp"]
     """Which adapter."""
-    stat_url: str = Field(pattern=r"^https?://")
+    stat_url: HttpAddress
     """Address of the `rtmp_stat all` location."""
-    control_url: str = Field(pattern=r"^https?://")
+    control_url: HttpAddress
     """Address of the `rtmp_control all` location."""
-    rtmp_url: str = Field(pattern=r"^rtmps?://")
+    rtmp_url: RtmpAddress
     """Base address from which watchers pull, such as `rtmp://127.0.0.1:1935`."""
     server_index: int = Field(default=0, ge=0)
     """Index of the `server {}` block inside `rtmp {}`."""
@@ -150,11 +128,11 @@ class EmbeddedServer(ServerSection):
 
     kind: Literal["embedded"]
     """Which adapter."""
-    url: str = Field(default="http://127.0.0.1:8935", pattern=r"^http://")
+    url: RelayAddress = "http://127.0.0.1:8935"
     """Address of the relay."""
     serve: bool = True
     """Run the relay inside the daemon; false connects to one that runs already."""
-    gate_url: str | None = Field(default=None, pattern=r"^http://")
+    gate_url: RelayAddress | None = None
     """Where the served relay asks before it lets somebody publish; the daemon's own gate by default."""
 
 
@@ -163,7 +141,7 @@ class StaticStream(Section):
 
     name: str = Field(min_length=1, max_length=200)
     """Your name for the stream."""
-    url: str = Field(min_length=1)
+    url: SourceAddress
     """Address or file: rtmp, rtmps, rtsp, rtsps, http, https (also HLS) or a path. May use `${ENVIRONMENT_VARIABLE}`."""
 
 
@@ -174,7 +152,7 @@ class StaticServer(ServerSection):
     """Which adapter."""
     streams: tuple[StaticStream, ...] = Field(min_length=1)
     """What to watch."""
-    cut_webhook: str | None = Field(default=None, pattern=r"^https?://")
+    cut_webhook: HttpAddress | None = None
     """Called with a POST of `{"server","app","name","session"}` to cut a stream; any 2xx means done."""
     cut_command: tuple[str, ...] = ()
     """Program and arguments that cut a stream, run without a shell; `{name}` stands for the stream's name."""
@@ -186,7 +164,7 @@ class StaticServer(ServerSection):
     @model_validator(mode="after")
     def _one_way_to_cut(self) -> StaticServer:
         if self.cut_webhook and self.cut_command:
-            message = "name cut_webhook or cut_command, not both"
+            message = "there are two ways to cut: name cut_webhook or cut_command, not both"
             raise ValueError(message)
         return self
 
@@ -199,9 +177,9 @@ class WatchSection(Section):
 
     watchers: int | None = Field(default=None, ge=1, le=256)
     """Watcher processes; one per core by default."""
-    model: str = "violent-motion"
+    model: ModelName = "violent-motion"
     """Model package: a name below `models_dir` or a folder."""
-    models_dir: Path | None = None
+    models_dir: AnchoredPath | None = None
     """Folder of model packages; the shipped ones by default."""
     open_timeout: Duration = 10.0
     """How long opening a stream may take."""
@@ -226,17 +204,26 @@ class LevelSection(Section):
     @model_validator(mode="after")
     def _hits_fit(self) -> LevelSection:
         if self.hits > self.of:
-            message = f"hits ({self.hits}) cannot be more than of ({self.of})"
+            message = f"{self.hits} hits do not fit into a window of {self.of}: lower hits or raise of"
             raise ValueError(message)
         return self
+
+
+class ActLevelSection(LevelSection):
+    """Persistence for severity `act`: asks for more than `review` does."""
+
+    hits: int = Field(default=4, ge=1, le=100)
+    """Hits needed."""
+    of: int = Field(default=6, ge=1, le=100)
+    """Size of the window in clips."""
 
 
 class DetectionSection(Section):
     """From scores to detections."""
 
-    review: LevelSection = LevelSection(hits=3, of=5)
+    review: LevelSection = LevelSection()
     """When a detection is worth a person's look."""
-    act: LevelSection = LevelSection(hits=4, of=6)
+    act: ActLevelSection = ActLevelSection()
     """When a detection is grave enough to act on."""
     clear_ratio: float = Field(default=0.8, gt=0, le=1)
     """A clip counts as quiet when its score is below this share of the threshold (hysteresis)."""
@@ -249,7 +236,7 @@ class ProtocolSection(Section):
 
     default: Name = "assisted"
     """Protocol for servers that name none."""
-    directory: Path | None = None
+    directory: AnchoredPath | None = None
     """Folder of protocol files; the shipped ones by default."""
 
 
@@ -258,7 +245,7 @@ class WebhookReceiver(Section):
 
     name: Name
     """Your name for it."""
-    url: str = Field(pattern=r"^https?://")
+    url: HttpAddress
     """Where alerts are sent; https unless the host is loopback."""
     secrets: tuple[Secret, ...] = Field(min_length=1)
     """Signing secrets (`whsec_…`); several while one is being replaced: alerts are signed with all of them."""
@@ -275,14 +262,14 @@ class AlertsSection(Section):
     """CloudEvents `source`: names this installation to its receivers."""
     receivers: tuple[WebhookReceiver, ...] = ()
     """Every receiver gets every alert."""
-    page_url: str | None = Field(default=None, pattern=r"^https?://")
+    page_url: HttpAddress | None = None
     """Address under which people reach this daemon's page; put into alerts as a link."""
 
 
 class EvidenceSection(Section):
     """What is kept when a protocol says `preserve`."""
 
-    directory: Path | None = None
+    directory: AnchoredPath | None = None
     """Folder of evidence packages; `evidence` below `data_dir` by default."""
 
 
@@ -298,7 +285,7 @@ class EffectsSection(Section):
 class Config(Section):
     """The whole of config.yaml."""
 
-    data_dir: Path = Path("livecordon-data")
+    data_dir: AnchoredPath = Field(default=Path("livecordon-data"), validate_default=True)
     """Folder for everything that the daemon writes."""
     dry_run: bool = False
     """Decide, record and alert as usual, but cut and block nothing anywhere."""
@@ -323,17 +310,3 @@ class Config(Section):
     def evidence_directory(self) -> Path:
         """The evidence folder in force."""
         return self.evidence.directory or self.data_dir / "evidence"
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Config:
-        for what, names in (
-            ("servers", [server.name for server in self.servers]),
-            ("alerts.receivers", [receiver.name for receiver in self.alerts.receivers]),
-            ("web.tokens", [token.name for token in self.web.tokens]),
-        ):
-            if len(set(names)) != len(names):
-                message = f"two entries of {what} have the same name"
-                raise ValueError(message)
-        return self
-
-
