@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .setup
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header --no-annotate --quiet
 
 .PHONY: help setup packages demo test lint format run bench lock clean
 
@@ -36,10 +38,8 @@ packages: ## Install the Debian packages that tests with real servers and browse
 	@bash deploy/install-test-packages.sh
 
 lock: $(STAMPS)/dev ## Pin every dependency anew
-	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-header --quiet --output-file requirements.lock
-	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-header --quiet --output-file requirements-dev.lock
+	@$(COMPILE) --group dev --output-file requirements-dev.lock
+	@$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock
 
 clean: ## Remove the environment, caches and everything the daemon wrote here
 	rm -rf $(VENV) $(STAMPS) dist livecordon-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
