@@ -37,7 +37,8 @@ format: $(STAMPS)/dev ## Format the code and mend what can be mended
 packages: ## Install the Debian packages that tests with real servers and browsers need, where that is allowed
 	@bash deploy/install-test-packages.sh
 
-lock: $(STAMPS)/dev ## Pin every dependency anew
+lock: | $(BIN)/python ## Pin every dependency anew
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	@$(COMPILE) --group dev --output-file requirements-dev.lock
 	@$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock
 
