@@ -46,11 +46,9 @@ def dis_flow(grey: NDArray[np.uint8], preset: Literal["ultrafast", "fast"]) -> N
         float32, ``(T - 1, H, W, 2)``: pixels that each point moves by, x then y.
     """
     method = _flow_of(preset)
-    flow = np.empty((len(grey) - 1, *grey.shape[1:], 2), np.float32)
-    for pair, (before, after) in enumerate(pairwise(grey)):
-        # OpenCV would start from the flow it is given, were that option on; it is off.
-        method.calc(before, after, flow[pair])
-    return flow
+    # A flow handed in would be taken as a first guess, so none is.
+    pairs = [method.calc(before, after, None) for before, after in pairwise(grey)]  # type: ignore[call-overload] # None is allowed
+    return np.stack(pairs)
 
 
 @cache
