@@ -51,17 +51,17 @@ class IncidentRecord:
         return StreamRef(server=self.server, app=self.app, name=self.name)
 
 
-async def save_definition(connection: AsyncConnection, *, digest: str, name: str, content: Mapping[str, Any]) -> None:
+async def save_definition(connection: AsyncConnection, *, digest: str, name: str, content: str) -> None:
     """Keep a definition under its digest; does nothing when it is there already."""
     await connection.execute(
         upsert(definition).values(digest=digest, name=name, content=content).on_conflict_do_nothing()
     )
 
 
-async def load_definition(connection: AsyncConnection, digest: str) -> Mapping[str, Any]:
+async def load_definition(connection: AsyncConnection, digest: str) -> str:
     """Return the content of the definition with this digest."""
     query = select(definition.c.content).where(definition.c.digest == digest)
-    content: Mapping[str, Any] = (await connection.execute(query)).scalar_one()
+    content: str = (await connection.execute(query)).scalar_one()
     return content
 
 

@@ -36,7 +36,7 @@ definition = Table(
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("name", String(48), nullable=False),
-    Column("content", JSON, nullable=False),
+    Column("content", Text, nullable=False),
     comment="Protocol definitions that incidents began under, so that each finishes under its own.",
 )
 

@@ -55,7 +55,7 @@ def upgrade() -> None:
         "definition",
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=48), nullable=False),
-        sa.Column("content", sa.JSON(), nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_definition")),
         comment="Protocol definitions that incidents began under, so that each finishes under its own.",
     )

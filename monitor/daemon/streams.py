@@ -1,0 +1,100 @@
+"""The streams that are live now, and what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from monitor.config.models import WatchSection
+from monitor.detect.persistence import Detector
+from monitor.metrics import STREAMS, VERDICT_AGE_MAX
+from monitor.protocol.definition import Definition
+from monitor.servers.port import LiveStream
+from monitor.vocabulary import Freshness, Posture, StreamRef, WatchState
+
+
+@dataclass(slots=True, eq=False)
+class WatchedStream:
+    """One live publication and everything that is remembered of it; gone when the publication is.
+
+    Attributes:
+        live: As last listed.
+        first_seen_at: Unix time of the first listing that showed it.
+        last_arrived_at: Unix arrival time of the last scored clip's last frame; None before the first verdict.
+        suspected: A single clip was suspicious: watched more closely before any detection exists.
+        excused: It ended by itself (a finite file), so that no verdict is to be expected of it.
+    """
+
+    live: LiveStream
+    definition: Definition
+    detector: Detector
+    dry_run: bool
+    title: str
+    first_seen_at: float
+    last_arrived_at: float | None = None
+    last_scores: Mapping[str, float] = field(default_factory=dict)
+    watch_state: WatchState = WatchState.OPENING
+    watch_reason: str = ""
+    watch_detail: str = ""
+    posture: Posture = Posture.CALM
+    suspected: bool = False
+    excused: bool = False
+
+    @property
+    def ref(self) -> StreamRef:
+        """Which stream."""
+        return self.live.ref
+
+    def verdict_age_s(self, now: float) -> float:
+        """Seconds since the last frame that was judged arrived, or since the stream appeared."""
+        return max(0.0, now - (self.last_arrived_at or self.first_seen_at))
+
+
+class StreamRegistry:
+    """All live streams by stream id."""
+
+    def __init__(self, settings: WatchSection) -> None:
+        """Judge freshness by the limits of `settings`."""
+        self._settings = settings
+        self._streams: dict[str, WatchedStream] = {}
+
+    def __iter__(self) -> Iterator[WatchedStream]:
+        return iter(list(self._streams.values()))
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def get(self, stream_id: str) -> WatchedStream | None:
+        """Return a live stream, or None."""
+        return self._streams.get(stream_id)
+
+    def of_server(self, server: str) -> dict[str, WatchedStream]:
+        """Return the live streams of one media server, by stream id."""
+        return {key: stream for key, stream in self._streams.items() if stream.ref.server == server}
+
+    def add(self, stream: WatchedStream) -> None:
+        """Take in a stream that appeared."""
+        self._streams[stream.ref.stream_id] = stream
+
+    def remove(self, stream_id: str) -> WatchedStream | None:
+        """Forget a stream that is gone."""
+        return self._streams.pop(stream_id, None)
+
+    def freshness(self, stream: WatchedStream, now: float) -> Freshness:
+        """Say whether a stream's last verdict is recent enough."""
+        age_s = stream.verdict_age_s(now)
+        if stream.excused or age_s <= self._settings.late_after:
+            return Freshness.FRESH
+        return Freshness.LATE if age_s <= self._settings.blind_after else Freshness.BLIND
+
+    def measure(self, now: float) -> None:
+        """Bring the metrics about streams up to date."""
+        counts = dict.fromkeys(Freshness, 0)
+        oldest_s = 0.0
+        for stream in self._streams.values():
+            counts[self.freshness(stream, now)] += 1
+            if not stream.excused:
+                oldest_s = max(oldest_s, stream.verdict_age_s(now))
+        for freshness, count in counts.items():
+            STREAMS.labels(freshness.value).set(count)
+        VERDICT_AGE_MAX.set(oldest_s)
