@@ -1,0 +1,231 @@
+"""The inside of one watcher: its streams, its inference thread, and the answers that it owes the daemon."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import structlog
+
+from monitor.classify.port import Classifier
+from monitor.watch.confinement import resident_bytes
+from monitor.watch.inference import MAX_BATCH, MAX_FILL_S, InferenceThread
+from monitor.watch.messages import (
+    Assign,
+    Downward,
+    EvidenceScore,
+    Message,
+    Observation,
+    Ping,
+    Pong,
+    Release,
+    RequestEvidence,
+    SetPosture,
+    WatcherFault,
+    WatcherStats,
+)
+from monitor.watch.pending import DROP_STOPPED, PendingClip, PendingClips
+from monitor.watch.recent import RecentSamples
+from monitor.watch.stream import OpenSource, StreamPorts, StreamWatch
+
+log = structlog.get_logger()
+
+INFERENCE_HUNG_S = 10.0
+"""A batch that runs longer, in seconds, will not come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How one watcher works.
+
+    Attributes:
+        open_timeout_s, read_timeout_s: As `VideoSource.open` takes them.
+        decode_slots: How many streams may decode at the same time.
+        nice: Added to the niceness of stream threads, 0-19.
+        batch: Largest inference batch, 1-8.
+        fill_s: How long a clip may wait for company, in seconds, at most 0.02.
+    """
+
+    open_timeout_s: float = 10.0
+    read_timeout_s: float = 5.0
+    decode_slots: int = 1
+    nice: int = 4
+    batch: int = MAX_BATCH
+    fill_s: float = MAX_FILL_S
+
+    @property
+    def hung_after_s(self) -> float:
+        """Silence of a stream's thread, in seconds, that no timeout explains."""
+        return 2 * self.read_timeout_s + self.open_timeout_s
+
+
+@dataclass(slots=True, eq=False)
+class Engine:
+    """Carries out what the daemon says; `handle` is called by one thread, everything else happens in threads of its own.
+
+    Attributes:
+        send: Sends one message to the daemon; may be called by any thread.
+        fail: Ends the process after a fault was sent; never returns.
+    """
+
+    classifier: Classifier
+    settings: EngineSettings
+    open_source: OpenSource
+    send: Callable[[Message], None]
+    fail: Callable[[], NoReturn]
+    pending: PendingClips = field(default_factory=PendingClips)
+    recent: RecentSamples = field(default_factory=RecentSamples)
+    _streams: dict[str, StreamWatch] = field(default_factory=dict)
+    _leaving: list[StreamWatch] = field(default_factory=list)
+    _retired_progress: int = 0
+    _retired_cpu_s: float = 0.0
+    _stopped_late: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closing: threading.Event = field(default_factory=threading.Event)
+    _ports: StreamPorts = field(init=False, repr=False)
+    _inference: InferenceThread = field(init=False, repr=False)
+    _watchdog: threading.Thread = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._ports = StreamPorts(
+            open_source=self.open_source,
+            clip_spec=self.classifier.clip_spec,
+            open_timeout_s=self.settings.open_timeout_s,
+            read_timeout_s=self.settings.read_timeout_s,
+            decode_slots=threading.Semaphore(self.settings.decode_slots),
+            nice=self.settings.nice,
+            pending=self.pending,
+            recent=self.recent,
+            report=self.send,
+        )
+        self._inference = InferenceThread(
+            classifier=self.classifier,
+            pending=self.pending,
+            on_scored=self._on_scored,
+            on_fault=self._on_fault,
+            batch=self.settings.batch,
+            fill_s=self.settings.fill_s,
+        )
+        self._watchdog = threading.Thread(target=self._watch_threads, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Start inference and watchdog."""
+        self._inference.start()
+        self._watchdog.start()
+
+    def close(self, timeout_s: float = 0.0) -> bool:
+        """Release every stream, stop inference, and wait up to `timeout_s` seconds for each thread.
+
+        Returns:
+            Whether every stream's thread has ended.
+        """
+        self._closing.set()
+        for stream_id in list(self._streams):
+            self._release(stream_id)
+        self.pending.close()
+        self._inference.join(timeout_s)
+        self._watchdog.join(timeout_s)
+        return all(watch.join(timeout_s) for watch in tuple(self._leaving))
+
+    def handle(self, message: Downward) -> None:
+        """Carry out one message. Messages about unknown streams are ignored: the stream may just have been released."""
+        match message:
+            case Assign():
+                self._assign(message)
+            case Release(stream_id=stream_id):
+                self._release(stream_id)
+            case SetPosture(stream_id=stream_id, posture=posture):
+                if (watch := self._streams.get(stream_id)) is not None:
+                    watch.posture = posture
+            case RequestEvidence(request_id=request_id, stream_id=stream_id):
+                self.send(self.recent.evidence(request_id, stream_id))
+            case Ping(number=number):
+                self.send(Pong(number=number, progress=self._progress(), stats=self._stats()))
+
+    def _assign(self, message: Assign) -> None:
+        watch = self._streams.get(message.stream_id)
+        if watch is not None and watch.url == message.url:
+            watch.posture = message.posture
+            watch.wake()
+            return
+        self._release(message.stream_id)
+        watch = StreamWatch(message.stream_id, message.url, message.posture, self._ports)
+        with self._lock:
+            self._streams[message.stream_id] = watch
+        watch.start()
+
+    def _release(self, stream_id: str) -> None:
+        with self._lock:
+            watch = self._streams.pop(stream_id, None)
+            if watch is None:
+                return
+            self._leaving.append(watch)
+        watch.release()
+
+    def _on_scored(self, pending: PendingClip, scores: tuple[float, ...], scored_at: float) -> None:
+        watch = pending.token
+        if not isinstance(watch, StreamWatch) or watch.released:
+            with self._lock:
+                self._stopped_late += 1
+            return
+        clip = pending.clip
+        kept = EvidenceScore(clip_start_s=clip.times_s[0], clip_end_s=clip.times_s[-1], scores=scores)
+        self.recent.add_score(pending.stream_id, scored_at, kept)
+        self.send(
+            Observation(
+                stream_id=pending.stream_id,
+                clip_start_s=clip.times_s[0],
+                clip_end_s=clip.times_s[-1],
+                arrived_at=clip.arrived_at,
+                scored_at=scored_at,
+                scores=scores,
+                posture=clip.posture,
+                spacing_honoured=clip.spacing_honoured,
+            )
+        )
+
+    def _on_fault(self, reason: str, detail: str) -> None:
+        self.send(WatcherFault(reason=reason, detail=detail))
+        self.fail()
+
+    def _watch_threads(self) -> None:
+        hung_after_s = self.settings.hung_after_s
+        while not self._closing.wait(min(1.0, hung_after_s / 4)):
+            self.recent.expire()
+            if self._inference.running_for_s() > INFERENCE_HUNG_S:
+                self._on_fault("inference_hung", "a batch did not come back from the classifier")
+            for watch in self._all_watches():
+                silent_s = watch.silent_for_s()
+                if silent_s > 2 * hung_after_s:
+                    log.error("stream_thread_hung", stream_id=watch.stream_id, silent_s=round(silent_s, 1))
+                    self._on_fault("stream_hung", "a stream's thread did not come back from the video library")
+                if silent_s > hung_after_s:
+                    watch.report_hung()
+
+    def _all_watches(self) -> list[StreamWatch]:
+        """Return every watch whose thread may still run, and retire those that have ended."""
+        with self._lock:
+            for watch in [watch for watch in self._leaving if watch.finished]:
+                self._leaving.remove(watch)
+                self._retired_progress += watch.progress
+                self._retired_cpu_s += watch.cpu_s
+            return [*self._streams.values(), *self._leaving]
+
+    def _progress(self) -> int:
+        watches = self._all_watches()
+        return self._retired_progress + sum(watch.progress for watch in watches) + self._inference.clips_scored
+
+    def _stats(self) -> WatcherStats:
+        watches = self._all_watches()
+        dropped = self.pending.dropped()
+        if self._stopped_late:
+            dropped[DROP_STOPPED] = dropped.get(DROP_STOPPED, 0) + self._stopped_late
+        return WatcherStats(
+            clips_scored=self._inference.clips_scored,
+            clips_dropped=dropped,
+            decode_cpu_s=self._retired_cpu_s + sum(watch.cpu_s for watch in watches),
+            inference_s=self._inference.inference_s,
+            resident_bytes=resident_bytes(),
+        )

@@ -1,0 +1,78 @@
+"""How watchers are run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """How many watchers there are, what they run and when they count as dead. Built by the daemon from its configuration.
+
+    Attributes:
+        model: Model package: a name below `models_dir` or a folder.
+        models_dir: Folder of model packages; None takes the shipped ones.
+        provider: ONNX Runtime provider in `monitor.classify.onnx_classifier.PROVIDERS`' words.
+        watchers: Processes that share the streams.
+        spares: Further processes that are ready and idle, so that a dead watcher's streams have somewhere to go at once.
+        quarantine_watchers: Most processes beyond these for streams that are suspected of killing watchers.
+        open_timeout_s, read_timeout_s: As `VideoSource.open` takes them, in seconds.
+        decode_slots: Streams that may decode at the same time in one watcher; 1 where there is a watcher per core.
+        nice: Added to the niceness of threads that decode, 0-19.
+        ready_timeout_s: How long a new process may take to load its model, in seconds.
+        ping_interval_s: Time between two pings, in seconds.
+        pong_timeout_s: A watcher that has not answered a ping for so long, in seconds, is killed and replaced.
+        progress_timeout_s: So is one that read and scored nothing for so long, in seconds, while it calls a stream
+            watched. Longer than the read timeout by default: a silent publisher must not cost its neighbours a restart.
+        restart_longest_s: Longest wait before a process that keeps dying is started again, in seconds.
+        address_space_bytes: Bound of each process's virtual memory; 0 sets none. Other providers than ``cpu`` map
+            far more than they use, so none is set for them.
+        log_level: Least important level of the watchers' log lines.
+        command: Program and first arguments that start a watcher.
+    """
+
+    model: str
+    models_dir: Path | None = None
+    provider: str = "cpu"
+    watchers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    spares: int = 1
+    quarantine_watchers: int = 4
+    open_timeout_s: float = 10.0
+    read_timeout_s: float = 5.0
+    decode_slots: int = 1
+    nice: int = 4
+    ready_timeout_s: float = 60.0
+    ping_interval_s: float = 1.0
+    pong_timeout_s: float = 3.0
+    progress_timeout_s: float | None = None
+    restart_longest_s: float = 30.0
+    address_space_bytes: int = 16 * _GIB
+    log_level: str = "info"
+    command: tuple[str, ...] = (sys.executable, "-P", "-m", "monitor.watch.watcher")
+
+    @property
+    def no_progress_s(self) -> float:
+        """The progress timeout in force, in seconds."""
+        return self.read_timeout_s + 3.0 if self.progress_timeout_s is None else self.progress_timeout_s
+
+    def arguments(self, parent_pid: int) -> tuple[str, ...]:
+        """Return the whole command line; it holds nothing secret."""
+        limit_bytes = self.address_space_bytes if self.provider == "cpu" else 0
+        pairs = {
+            "--model": self.model,
+            "--models-dir": self.models_dir,
+            "--provider": self.provider,
+            "--open-timeout-s": self.open_timeout_s,
+            "--read-timeout-s": self.read_timeout_s,
+            "--decode-slots": self.decode_slots,
+            "--nice": self.nice,
+            "--address-space-bytes": limit_bytes,
+            "--parent-pid": parent_pid,
+            "--log-level": self.log_level,
+        }
+        return (*self.command, *(f"{name}={value}" for name, value in pairs.items() if value is not None))
