@@ -1,0 +1,96 @@
+"""The HTTP client with which adapters talk to a media server's control interface: bounded, and never following."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from monitor.errors import MediaServerRefused, MediaServerUnreachable
+
+_MAX_CONNECTIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer: status code and body, whatever they are."""
+
+    status: int
+    body: bytes
+
+
+class ControlClient:
+    """One aiohttp session with the limits that every call to a control interface needs.
+
+    Every call opens a connection of its own: a kept one would always reach the same worker of a media server with
+    several, and would hide the others. Redirects are not followed, proxies from the environment and cookies are not
+    used, compressed answers are not unpacked.
+
+    Args:
+        timeout_s: Longest time for one call, from the first connect to the last byte.
+        max_answer_bytes: Largest answer that is read.
+    """
+
+    def __init__(self, *, timeout_s: float, max_answer_bytes: int) -> None:
+        self._timeout_s = timeout_s
+        self._max_answer_bytes = max_answer_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the session; belongs into the adapter's ``__aenter__``."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True, limit=_MAX_CONNECTIONS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            headers={"Accept-Encoding": "identity", "User-Agent": "livecordon"},
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close the session; calls in flight fail as unreachable."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def get(self, url: URL) -> Answer:
+        """Send a GET; see `post_json` for the errors."""
+        return await self._call("GET", url, None)
+
+    async def post_json(self, url: URL, document: Mapping[str, object]) -> Answer:
+        """Send a POST with a JSON body and return the whole answer.
+
+        Raises:
+            MediaServerUnreachable: no connection, no complete answer in time, or a connection lost on the way.
+            MediaServerRefused: the answer is larger than it may be.
+        """
+        return await self._call("POST", url, document)
+
+    async def _call(self, method: str, url: URL, document: Mapping[str, object] | None) -> Answer:
+        if self._session is None:
+            message = "a media server adapter is used inside its async with block"
+            raise RuntimeError(message)
+        # The library's own errors quote the address, which may hold a stream's name: only their type is passed on.
+        try:
+            async with self._session.request(method, url, json=document, allow_redirects=False) as response:
+                return Answer(response.status, await self._read(response))
+        except TimeoutError:
+            raise MediaServerUnreachable(
+                f"the control interface did not answer within {self._timeout_s:g} s", reason="timeout"
+            ) from None
+        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
+            raise MediaServerUnreachable(f"the control interface did not answer ({type(error).__name__})") from None
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > self._max_answer_bytes:
+                raise MediaServerRefused(
+                    f"the control interface's answer is larger than {self._max_answer_bytes} bytes",
+                    reason="answer_too_large",
+                )
+        return bytes(body)
