@@ -46,3 +46,12 @@ def format_duration(duration_s: float) -> str:
         if duration_s and rest == 0:
             return f"{int(whole)}{unit}"
     return f"{duration_s:g}s"
+
+
+def format_size(size_bytes: int) -> str:
+    """Return the shortest exact wording, such as ``64KiB`` for 65536 or ``1000B``."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        whole, rest = divmod(size_bytes, _SIZE_BYTES[unit])
+        if size_bytes and rest == 0:
+            return f"{whole}{unit}"
+    return f"{size_bytes}B"

@@ -1,0 +1,163 @@
+"""Rules that look at several settings at once, or at what they point to."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from monitor.config.models import Config, EmbeddedServer, Secret, StaticServer
+from monitor.config.secrets import (
+    missing_variables,
+    readable_by_others,
+    resolve_secret,
+    signing_secret_weakness,
+    token_weakness,
+)
+from monitor.errors import ConfigError
+from monitor.yaml_source import Path
+
+Finding = tuple[Path, str, str]
+"""Where, what, and how to mend it."""
+
+_SCHEMES = frozenset({"rtmp", "rtmps", "rtsp", "rtsps", "http", "https", "file"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, a name or an address with or without brackets, can only be this machine."""
+    if host.lower() in ("localhost", "localhost."):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield everything that must not stay as it is; reads secret files."""
+    yield from _same_names(config)
+    yield from _open_doors(config)
+    yield from _secrets(config, environ)
+    yield from _alerts(config)
+    yield from _static_streams(config, environ)
+    yield from _thresholds(config)
+
+
+def find_warnings(config: Config) -> Iterator[Finding]:
+    """Yield what works but deserves a second look."""
+    for place, secret in _all_secrets(config):
+        if readable_by_others(secret):
+            yield (*place, "file"), "every user of this machine may read this secret", "chmod 600"
+    for index, server in enumerate(config.servers):
+        path: Path = ("servers", index)
+        if isinstance(server, EmbeddedServer) and not is_loopback(urlsplit(server.url).hostname or ""):
+            what = "the embedded relay is for demo and tests, and has no protection on a network"
+            yield (*path, "url"), what, "keep it on 127.0.0.1"
+        if isinstance(server, StaticServer) and not (server.cut_webhook or server.cut_command or _dry(config, index)):
+            yield path, "its streams can be watched but not cut", "set cut_webhook or cut_command"
+        if isinstance(server, StaticServer) and server.cut_webhook and _plain_text(server.cut_webhook):
+            yield (*path, "cut_webhook"), "stream names travel unencrypted", "use https"
+
+
+def _dry(config: Config, index: int) -> bool:
+    return config.dry_run or config.servers[index].dry_run
+
+
+def _same_names(config: Config) -> Iterator[Finding]:
+    lists: tuple[tuple[Path, Sequence[str]], ...] = (
+        (("servers",), [server.name for server in config.servers]),
+        (("web", "tokens"), [token.name for token in config.web.tokens]),
+        (("alerts", "receivers"), [receiver.name for receiver in config.alerts.receivers]),
+        *(
+            (("servers", index, "streams"), [stream.name for stream in server.streams])
+            for index, server in enumerate(config.servers)
+            if isinstance(server, StaticServer)
+        ),
+    )
+    for path, names in lists:
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                what = f"entry {names.index(name)} (counted from 0) has the same name"
+                yield (*path, index, "name"), what, "give each its own"
+
+
+def _open_doors(config: Config) -> Iterator[Finding]:
+    web = config.web
+    listens_wide = not is_loopback(web.listen.rpartition(":")[0])
+    if listens_wide and not web.tokens:
+        what = "others than this machine could reach page and API, and there are no tokens"
+        yield ("web", "listen"), what, "listen on 127.0.0.1, or add web.tokens"
+    gate_wide = listens_wide if web.gate_listen is None else not is_loopback(web.gate_listen.rpartition(":")[0])
+    if gate_wide and web.gate_token is None:
+        key = "listen" if web.gate_listen is None else "gate_listen"
+        what = "others than this machine could reach the publish gate, and there is no gate_token"
+        yield ("web", key), what, "set web.gate_token, or let the gate listen on 127.0.0.1 (web.gate_listen)"
+    if web.gate_listen == web.listen and not web.listen.endswith(":0"):
+        yield ("web", "gate_listen"), "this is the same address as web.listen", "remove it: the gate shares listen"
+
+
+def _all_secrets(config: Config) -> Iterator[tuple[Path, Secret]]:
+    if config.web.gate_token is not None:
+        yield ("web", "gate_token"), config.web.gate_token
+    for index, token in enumerate(config.web.tokens):
+        yield ("web", "tokens", index, "secret"), token.secret
+    for index, receiver in enumerate(config.alerts.receivers):
+        for position, secret in enumerate(receiver.secrets):
+            yield ("alerts", "receivers", index, "secrets", position), secret
+
+
+def _secrets(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    seen: dict[str, Path] = {}
+    for path, secret in _all_secrets(config):
+        try:
+            value = resolve_secret(secret, environ)
+        except ConfigError as failure:
+            yield from ((path, problem.what, problem.mend) for problem in failure.problems)
+            continue
+        weakness: Callable[[SecretStr], str | None] = signing_secret_weakness if path[0] == "alerts" else token_weakness
+        if message := weakness(value):
+            what, _, mend = message.partition(": ")
+            yield path, what, mend
+        elif path[0] == "web" and (first := seen.setdefault(value.get_secret_value(), path)) is not path:
+            yield path, f"this token is also that of {_where(first)}", "give each its own"
+
+
+def _where(path: Path) -> str:
+    return "web.gate_token" if path[1] == "gate_token" else f"web.tokens[{path[2]}]"
+
+
+def _alerts(config: Config) -> Iterator[Finding]:
+    for index, receiver in enumerate(config.alerts.receivers):
+        path: Path = ("alerts", "receivers", index, "url")
+        if _plain_text(receiver.url):
+            yield path, "alerts about people must not travel unencrypted", "use https"
+        if urlsplit(receiver.url).username is not None:
+            yield path, "there is a user or password in the address", "remove it: alerts are signed"
+
+
+def _static_streams(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    for index, server in enumerate(config.servers):
+        if not isinstance(server, StaticServer):
+            continue
+        for position, stream in enumerate(server.streams):
+            path: Path = ("servers", index, "streams", position, "url")
+            for name in missing_variables(stream.url, environ):
+                yield path, f"environment variable {name} is not set", "set it"
+            scheme, separator, _ = stream.url.partition("://")
+            if separator and "$" not in scheme and scheme.lower() not in _SCHEMES:
+                yield path, "this kind of address cannot be watched", f"use {', '.join(sorted(_SCHEMES))} or a path"
+
+
+def _thresholds(config: Config) -> Iterator[Finding]:
+    review, act = config.detection.review.threshold, config.detection.act.threshold
+    if review is not None and act is not None and act < review:
+        yield ("detection", "act", "threshold"), "this is below detection.review.threshold", "raise it"
+    if config.watch.blind_after <= config.watch.late_after:
+        yield ("watch", "blind_after"), "a stream is late before it is blind", "make it longer than late_after"
+
+
+def _plain_text(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")

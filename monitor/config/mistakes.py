@@ -1,0 +1,145 @@
+"""What pydantic found wrong, in words that tell an operator what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from monitor.config.schema import keys_at, places_of
+from monitor.yaml_source import Path
+
+_PATTERNS: Final = (
+    (r"^[a-z0-9][a-z0-9_-]", "use small letters, digits, - and _, starting with a letter or digit, at most 48"),
+    (r"^https?://", "write an address that starts with http:// or https://"),
+    (r"^http://", "write an address that starts with http://"),
+    (r"^rtmps?://", "write an address that starts with rtmp:// or rtmps://"),
+    (r"^(\[", "write address and port, such as 127.0.0.1:8930"),
+    (r"^[A-Za-z_]", "write the name of an environment variable, not its value"),
+)
+_WANTED: Final = {
+    "model": "a section with keys of its own",
+    "dict": "a section with keys of its own",
+    "tuple": "a list: start each entry with a dash",
+    "string": "text: put it in quotes",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "path": "a path",
+}
+
+
+def explain(failure: ValidationError, data: Any) -> Iterator[tuple[Path, str, str]]:
+    """Yield path, what and mend for each mistake. Values of the settings are never quoted."""
+    mistakes = failure.errors(include_url=False, include_input=False)
+    for mistake in mistakes:
+        location = mistake["loc"]
+        # pydantic counts valid entries only, and calls a list empty whose every entry has a mistake of its own.
+        inside = any(
+            len(other["loc"]) > len(location) and other["loc"][: len(location)] == location for other in mistakes
+        )
+        if not (mistake["type"] == "too_short" and inside):
+            yield _explain(mistake, _plain_path(location, data), data)
+
+
+def _explain(mistake: ErrorDetails, path: Path, data: Any) -> tuple[Path, str, str]:
+    kind, context = mistake["type"], mistake.get("ctx", {})
+    family = kind.partition("_")[0]
+    if special := _SPECIAL.get(kind):
+        return special(path, data, context)
+    if kind.endswith(("_type", "_parsing")) and family in _WANTED:
+        return path, *_halves(f"this should be {_WANTED[family]}")
+    return path, *_halves(f"this {mistake['msg'].removeprefix('Input ')}")
+
+
+def _unknown_key(path: Path, data: Any, _context: Mapping[str, Any]) -> tuple[Path, str, str]:
+    known = keys_at(path[:-1], data)
+    key = str(path[-1])
+    if near := difflib.get_close_matches(key, known, n=1):
+        mend = f"did you mean {near[0]}?"
+    elif elsewhere := [f"{section}.{key}" for section in places_of(key)]:
+        mend = f"did you mean {' or '.join(elsewhere)}?"
+    else:
+        mend = f"known here: {', '.join(known)}"
+    return path, "there is no such setting", mend
+
+
+def _missing(path: Path, data: Any, _context: Mapping[str, Any]) -> tuple[Path, str, str]:
+    field = keys_at(path[:-1], data).get(str(path[-1]), {})
+    purpose = str(field.get("description", "")).partition(". ")[0].rstrip(".")
+    return path, "this is missing", f"add it ({purpose[:1].lower()}{purpose[1:]})" if purpose else "add it"
+
+
+def _no_kind(path: Path, _data: Any, _context: Mapping[str, Any]) -> tuple[Path, str, str]:
+    return (*path, "kind"), "this is missing", "add it (which adapter: nginx_rtmp, embedded or static)"
+
+
+def _unknown_kind(path: Path, data: Any, context: Mapping[str, Any]) -> tuple[Path, str, str]:
+    kinds = str(context.get("expected_tags", "")).replace("'", "")
+    given = _value_at(path, data).get("kind")
+    near = difflib.get_close_matches(given, kinds.split(", "), n=1) if isinstance(given, str) else []
+    mend = f"did you mean {near[0]}?" if near else f"use one of {kinds}"
+    return (*path, "kind"), "there is no such kind of server", mend
+
+
+def _pattern(path: Path, _data: Any, context: Mapping[str, Any]) -> tuple[Path, str, str]:
+    pattern = str(context.get("pattern", ""))
+    mend = next((words for beginning, words in _PATTERNS if pattern.startswith(beginning)), "")
+    return path, "this is written in a way that is not understood", mend
+
+
+def _literal(path: Path, _data: Any, context: Mapping[str, Any]) -> tuple[Path, str, str]:
+    return path, "there is no such choice", f"use {str(context.get('expected', '')).replace(chr(39), '')}"
+
+
+def _own_words(path: Path, _data: Any, context: Mapping[str, Any]) -> tuple[Path, str, str]:
+    return path, *_halves(str(context["error"]))
+
+
+def _too_short(path: Path, _data: Any, context: Mapping[str, Any]) -> tuple[Path, str, str]:
+    return path, "the list is empty", f"write at least {context.get('min_length', 1)} entry"
+
+
+def _empty_text(path: Path, _data: Any, _context: Mapping[str, Any]) -> tuple[Path, str, str]:
+    return path, "this is empty", "write something, or remove the line"
+
+
+_Explainer = Callable[[Path, Any, Mapping[str, Any]], tuple[Path, str, str]]
+_SPECIAL: Final[Mapping[str, _Explainer]] = {
+    "extra_forbidden": _unknown_key,
+    "missing": _missing,
+    "union_tag_not_found": _no_kind,
+    "union_tag_invalid": _unknown_kind,
+    "string_pattern_mismatch": _pattern,
+    "literal_error": _literal,
+    "value_error": _own_words,
+    "too_short": _too_short,
+    "string_too_short": _empty_text,
+}
+
+
+def _halves(message: str) -> tuple[str, str]:
+    what, _, mend = message.partition(": ")
+    return what, mend
+
+
+def _plain_path(location: Sequence[int | str], data: Any) -> Path:
+    """Leave out what pydantic adds to a location: the chosen ``kind`` of a server's entry."""
+    path: Path = ()
+    for index, part in enumerate(location):
+        tag = index == 2 and location[0] == "servers" and isinstance(location[1], int)
+        if not (tag and _value_at(path, data).get("kind") == part):
+            path = (*path, part)
+    return path
+
+
+def _value_at(path: Path, data: Any) -> Mapping[str, Any]:
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return {}
+    return data if isinstance(data, Mapping) else {}
