@@ -4,16 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from monitor.errors import Problem, ProtocolDefinitionError
 from monitor.protocol.definition import Definition
+from monitor.protocol.loading import load_definitions
 
 
 def load_protocols(directory: Path) -> dict[str, Definition]:
-    """Read, parse and check every ``*.yaml`` file in `directory`.
+    """Read, parse and check every ``*.yaml`` file in `directory`; blocks while it reads.
 
     Returns:
         The definitions by name, in the order of file names.
 
     Raises:
-        ProtocolDefinitionError: with every problem of every file, also when the directory cannot be read or is empty.
+        ProtocolDefinitionError: with every problem of every file, also when the directory or a file cannot be read or
+            there is none.
     """
-    raise NotImplementedError
+    texts: dict[str, str | bytes] = {}
+    problems: list[Problem] = []
+    try:
+        paths = sorted(path for path in directory.iterdir() if path.suffix in {".yaml", ".yml"})
+    except OSError as error:
+        what = f"the folder of protocols cannot be read ({error.strerror or type(error).__name__})"
+        raise ProtocolDefinitionError(
+            [Problem(str(directory), "", what, "see protocol.directory in the configuration")]
+        ) from None
+    for path in paths:
+        try:
+            texts[str(path)] = path.read_bytes()
+        except OSError as error:
+            what = f"the file cannot be read ({error.strerror or type(error).__name__})"
+            problems.append(Problem(str(path), "", what, "let the daemon's user read it"))
+    if not paths:
+        what = "the folder holds no protocol: no file ends in .yaml"
+        problems.append(Problem(str(directory), "", what, "copy one of the shipped protocols into it"))
+    try:
+        definitions = load_definitions(texts)
+    except ProtocolDefinitionError as error:
+        problems.extend(error.problems)
+        raise ProtocolDefinitionError(problems) from None
+    if problems:
+        raise ProtocolDefinitionError(problems)
+    return definitions

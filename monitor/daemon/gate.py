@@ -1,0 +1,46 @@
+"""The publish gate: who is blocked stays out, everybody else comes in, and a new stream is looked at at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from monitor.effects.blocklist import BlockList
+from monitor.servers.port import GateReply, MediaServer, RawGateRequest
+
+log = structlog.get_logger()
+
+
+class Gate:
+    """Answers every media server's gate requests from memory."""
+
+    def __init__(
+        self, servers: Mapping[str, MediaServer], blocks: BlockList, on_publish: Callable[[str], None]
+    ) -> None:
+        """Refuse whom `blocks` bars; `on_publish` hears of each server on which somebody was let in."""
+        self._servers = servers
+        self._blocks = blocks
+        self._on_publish = on_publish
+
+    async def decide(self, server_name: str, request: RawGateRequest) -> GateReply:
+        """Answer one request.
+
+        Raises:
+            GateRequestError: the adapter cannot understand it.
+            KeyError: no such server; ask `reply` first.
+        """
+        server = self._servers[server_name]
+        asked = server.parse_gate_request(request)
+        if asked.call != "publish" or asked.ref is None:
+            return server.gate_reply(asked, allow=True)
+        if self._blocks.is_blocked(asked.ref):
+            log.warning("publish_refused", stream_id=asked.ref.stream_id, server=server_name)
+            return server.gate_reply(asked, allow=False)
+        self._on_publish(server_name)
+        return server.gate_reply(asked, allow=True)
+
+    def reply(self, server_name: str, *, allow: bool) -> GateReply | None:
+        """Return the answer to a request that could not be read; None for an unknown server."""
+        server = self._servers.get(server_name)
+        return None if server is None else server.gate_reply(None, allow=allow)

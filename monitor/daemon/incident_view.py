@@ -1,0 +1,162 @@
+"""Rows of one incident, turned into what people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Row
+
+from monitor.daemon.views import utc
+from monitor.evidence.package import PackageSummary
+from monitor.incidents.engine import IncidentEngine
+from monitor.protocol.decision import Reason
+from monitor.protocol.definition import OnReview
+from monitor.store.audit import AuditEntry
+from monitor.store.effects import PENDING, EffectRecord
+from monitor.store.incidents import IncidentRecord
+from monitor.vocabulary import AlertEvent, EffectOutcome, ReviewDecision, Severity
+from monitor.web.port import (
+    DeliveryState,
+    DeliveryView,
+    EffectView,
+    EvidenceView,
+    IncidentDetail,
+    IncidentView,
+    ReviewView,
+    TimelineEntry,
+)
+
+
+def incident_view(record: IncidentRecord, title: str, engine: IncidentEngine) -> IncidentView:
+    """Return one incident as a list shows it."""
+    review = None
+    if record.review_decision is not None and record.review_at is not None:
+        review = ReviewView(
+            decision=ReviewDecision(record.review_decision),
+            by=record.review_by or "",
+            why=record.review_why or "",
+            at=utc(record.review_at),
+        )
+    severities = [Severity.from_word(word) for word in record.severities.values()]
+    return IncidentView(
+        incident_id=record.id,
+        stream_id=record.stream_id,
+        server=record.server,
+        title=title,
+        protocol=record.protocol,
+        state=record.state,
+        severity=max(severities, default=Severity.NONE),
+        max_severity=Severity.from_word(record.max_severity),
+        sequence=record.sequence,
+        opened_at=utc(record.opened_at),
+        updated_at=utc(record.changed_at),
+        closed_at=None if record.closed_at is None else utc(record.closed_at),
+        reviewable=_reviewable(record, engine),
+        review_due=None if record.review_due_at is None else utc(record.review_due_at),
+        review=review,
+        dry_run=record.dry_run,
+    )
+
+
+def detail_view(
+    summary: IncidentView,
+    record: IncidentRecord,
+    *,
+    log: Sequence[AuditEntry],
+    effects: Sequence[EffectRecord],
+    deliveries: Sequence[DeliveryView],
+    packages: Sequence[PackageSummary],
+) -> IncidentDetail:
+    """Return one incident with all that happened."""
+    return IncidentDetail(
+        summary=summary,
+        severities={label: Severity.from_word(word) for label, word in record.severities.items()},
+        timeline=[_timeline_entry(entry) for entry in log],
+        effects=[_effect_view(effect) for effect in effects],
+        deliveries=deliveries,
+        evidence=[
+            EvidenceView(
+                reference=package.reference,
+                preserved_at=utc(package.preserved_at),
+                frames=package.frames,
+                scores=package.scores,
+                size_bytes=package.size_bytes,
+                sha256=package.sha256,
+            )
+            for package in packages
+        ],
+    )
+
+
+def delivery_view(row: Row[Any]) -> DeliveryView:
+    """Return one alert to one receiver."""
+    return DeliveryView(
+        receiver=row.receiver,
+        event=AlertEvent(row.event_type.rsplit(".", 1)[-1]),
+        state=DeliveryState.DEAD if row.status == "cancelled" else DeliveryState(row.status),
+        attempts=row.attempts,
+        last_reason=row.last_reason or "",
+        at=utc(row.finished_at or row.created_at),
+    )
+
+
+def _reviewable(record: IncidentRecord, engine: IncidentEngine) -> bool:
+    incident = engine.open_incident(record.stream_id)
+    if incident is None or incident.record.id != record.id:
+        return False
+    transitions = incident.definition.states[incident.state.state].transitions
+    return any(isinstance(transition.trigger, OnReview) for transition in transitions)
+
+
+def _timeline_entry(entry: AuditEntry) -> TimelineEntry:
+    detail = entry.detail
+    reason = detail.get("reason")
+    return TimelineEntry(
+        at=utc(entry.at),
+        actor=entry.actor,
+        reason=Reason(reason) if reason in set(Reason) else None,
+        before=str(detail.get("before", "")),
+        after=str(detail.get("after", "")),
+        detail=_sentence(detail.get("caused_by", {}), detail.get("result", {})),
+    )
+
+
+def _sentence(caused_by: Mapping[str, Any], result: Mapping[str, Any]) -> str:  # noqa: PLR0911 - one per event
+    match caused_by.get("event"):
+        case "DetectionRaised":
+            score = float(caused_by["score"])
+            return f"{caused_by['label']} raised to {caused_by['severity']} at a score of {score:.2f}"
+        case "DetectionCleared":
+            return f"{caused_by['label']} fell to {caused_by['severity']}"
+        case "Reviewed":
+            return (
+                f"{caused_by['decision']}: {caused_by['why']}" if caused_by.get("why") else str(caused_by["decision"])
+            )
+        case "EffectFinished":
+            return f"{caused_by['kind']} {caused_by['outcome']}{_facts(result)}"
+        case "StreamEnded":
+            return "the publication ended"
+        case "StreamReturned":
+            return "the publisher came back"
+        case _:
+            return ""
+
+
+def _facts(result: Mapping[str, Any]) -> str:
+    shown = [f"{key.replace('_', ' ')} {value}" for key, value in result.items() if key not in {"sha256", "package"}]
+    return f" ({', '.join(shown)})" if shown else ""
+
+
+def _effect_view(effect: EffectRecord) -> EffectView:
+    detail = effect.detail or {}
+    return EffectView(
+        key=effect.key,
+        kind=effect.kind,
+        requested_at=utc(effect.requested_at),
+        finished_at=None if effect.finished_at is None else utc(effect.finished_at),
+        outcome=None if effect.status == PENDING else EffectOutcome(effect.status),
+        attempts=effect.attempts,
+        detail=_facts(detail).strip(" ()"),
+        dry_run=bool(detail.get("dry_run", False)),
+    )

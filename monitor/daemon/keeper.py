@@ -1,0 +1,260 @@
+"""Ties watching to protocols: assigns streams, judges scores, raises postures, and tells incidents what happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import structlog
+
+from monitor.clock import Clock
+from monitor.daemon.discovery import Changes, compare
+from monitor.daemon.streams import StreamRegistry, WatchedStream
+from monitor.detect.persistence import DetectionRule, Detector, Raised
+from monitor.errors import MediaServerError
+from monitor.incidents.engine import IncidentEngine
+from monitor.incidents.records import StreamContext
+from monitor.metrics import CLIP_LAG, CLIPS, DETECTIONS
+from monitor.protocol.definition import Definition
+from monitor.protocol.events import DetectionCleared, DetectionRaised, Event, StreamEnded, StreamReturned
+from monitor.servers.port import LiveStream, MediaServer
+from monitor.vocabulary import Posture, StreamRef, WatchState
+from monitor.watch.messages import Observation, StreamStatus
+
+_TICK_S = 1.0
+
+log = structlog.get_logger()
+
+
+class WatcherPool(Protocol):
+    """The part of the supervisor that the keeper uses."""
+
+    async def assign(self, stream_id: str, url: str, posture: Posture) -> None:
+        """Watch a stream from now on."""
+        ...
+
+    async def release(self, stream_id: str) -> None:
+        """Stop watching it."""
+        ...
+
+    async def set_posture(self, stream_id: str, posture: Posture) -> None:
+        """Watch it more or less closely."""
+        ...
+
+
+@runtime_checkable
+class EndsStreams(Protocol):
+    """A media server whose streams end when their reader says so: finite files."""
+
+    def mark_ended(self, ref: StreamRef) -> None:
+        """List this stream no longer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPolicy:
+    """What the configuration says of one media server's streams."""
+
+    definition: Definition
+    dry_run: bool
+    names_are_secret: bool
+
+
+class Keeper:
+    """Keeps every live stream watched and every incident informed.
+
+    Callbacks from watchers and from the engine only put work into a queue; `run` does it, in order.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: StreamRegistry,
+        servers: Mapping[str, MediaServer],
+        policies: Mapping[str, ServerPolicy],
+        rules: Mapping[str, DetectionRule],
+        model: str,
+        watchers: WatcherPool,
+        engine: IncidentEngine,
+        clock: Clock,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Judge by `rules` (per label) and tell `on_change` whenever a page would look different."""
+        self._registry = registry
+        self._servers = servers
+        self._policies = policies
+        self._rules = rules
+        self._model = model
+        self._watchers = watchers
+        self._engine = engine
+        self._clock = clock
+        self._on_change = on_change
+        self._work: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._listed_once: set[str] = set()
+
+    async def run(self) -> None:
+        """Do queued work until cancelled."""
+        while True:
+            work = await self._work.get()
+            await work()
+
+    async def measure(self) -> None:
+        """Keep the metrics about streams fresh until cancelled."""
+        while True:
+            self._registry.measure(self._now())
+            self._on_change()
+            await self._clock.sleep(_TICK_S)
+
+    async def on_listing(self, server: MediaServer, listing: tuple[LiveStream, ...]) -> None:
+        """Take in a good listing of one media server."""
+        known = {key: stream.live for key, stream in self._registry.of_server(server.name).items()}
+        changes = compare(known, listing)
+        for live in changes.unchanged:
+            stream = self._registry.get(live.ref.stream_id)
+            if stream is not None:
+                stream.live = live
+        for stream_id in (*changes.gone, *(live.ref.stream_id for live in changes.replaced)):
+            await self._lose(stream_id)
+        for live in (*changes.replaced, *changes.appeared):
+            await self._gain(server, live)
+        if server.name not in self._listed_once:
+            self._listed_once.add(server.name)
+            await self._end_missing(server, {live.ref.stream_id for live in listing})
+        if changes != Changes((), (), (), changes.unchanged):
+            self._on_change()
+
+    def on_observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
+        """Judge the scores of one clip."""
+        stream = self._registry.get(observation.stream_id)
+        if stream is None:
+            return
+        CLIPS.inc()
+        CLIP_LAG.observe(max(0.0, self._now() - observation.arrived_at))
+        scores = dict(zip(labels, observation.scores, strict=True))
+        stream.last_scores = scores
+        stream.last_arrived_at = observation.arrived_at
+        # Arrival times, not the publisher's own timestamps, which may jump at will.
+        for change in stream.detector.observe(observation.arrived_at, scores):
+            event: Event
+            if isinstance(change, Raised):
+                DETECTIONS.labels(change.severity.word).inc()
+                log.warning(
+                    "detection_raised",
+                    stream_id=observation.stream_id,
+                    label=change.label,
+                    severity=change.severity.word,
+                    score=round(change.score, 4),
+                )
+                event = DetectionRaised(change.label, change.severity, change.score)
+            else:
+                log.info("detection_cleared", stream_id=observation.stream_id, label=change.label)
+                event = DetectionCleared(change.label, change.severity)
+            self._soon_handle(stream, event)
+        if stream.detector.suspicious != stream.suspected:
+            stream.suspected = stream.detector.suspicious
+            self.refresh_posture(observation.stream_id)
+
+    def on_status(self, status: StreamStatus) -> None:
+        """Take in a change of a stream's watch state."""
+        stream = self._registry.get(status.stream_id)
+        if stream is None:
+            return
+        stream.watch_state, stream.watch_reason, stream.watch_detail = status.state, status.reason, status.detail
+        log.info("watch_state", stream_id=status.stream_id, state=status.state.value, reason=status.reason)
+        if status.state is WatchState.ENDED:
+            server: object = self._servers.get(stream.ref.server)
+            if isinstance(server, EndsStreams):
+                stream.excused = True
+                server.mark_ended(stream.ref)
+        self._on_change()
+
+    def refresh_posture(self, stream_id: str) -> None:
+        """Watch a stream as closely as its incident and the last scores ask for."""
+        stream = self._registry.get(stream_id)
+        if stream is None:
+            return
+        posture = self._wanted_posture(stream)
+        if posture is stream.posture:
+            return
+        stream.posture = posture
+
+        async def set_posture() -> None:
+            await self._watchers.set_posture(stream_id, posture)
+
+        self._work.put_nowait(set_posture)
+
+    def _wanted_posture(self, stream: WatchedStream) -> Posture:
+        incident = self._engine.open_incident(stream.ref.stream_id)
+        wanted = stream.definition.states[stream.definition.initial].posture if incident is None else incident.posture
+        if stream.suspected:
+            wanted = max(wanted, Posture.CLOSE, key=lambda posture: posture.rank)
+        return wanted
+
+    async def _gain(self, server: MediaServer, live: LiveStream) -> None:
+        stream_id = live.ref.stream_id
+        policy = self._policies[server.name]
+        incident = self._engine.open_incident(stream_id)
+        stream = WatchedStream(
+            live=live,
+            definition=policy.definition,
+            detector=Detector(self._rules, severities=incident.state.severities if incident else None),
+            dry_run=policy.dry_run,
+            title=stream_id if policy.names_are_secret else f"{live.ref.app}/{live.ref.name}",
+            first_seen_at=self._now(),
+        )
+        self._registry.add(stream)
+        stream.posture = self._wanted_posture(stream)
+        log.info("stream_appeared", stream_id=stream_id, server=server.name, posture=stream.posture.value)
+        try:
+            url = server.pull_url(live.ref)
+        except MediaServerError as error:
+            stream.watch_state, stream.watch_reason = WatchState.FAILED, error.reason
+            stream.watch_detail = "its name cannot be put into an address"
+            log.error("stream_not_watchable", stream_id=stream_id, reason=error.reason)  # noqa: TRY400 - no trace needed
+        else:
+            await self._watchers.assign(stream_id, url, stream.posture)
+        if incident is not None and incident.record.session != live.session:
+            await self._engine.handle(self._context(stream), StreamReturned())
+
+    async def _lose(self, stream_id: str) -> None:
+        stream = self._registry.remove(stream_id)
+        if stream is None:
+            return
+        log.info("stream_ended", stream_id=stream_id)
+        await self._watchers.release(stream_id)
+        if self._engine.open_incident(stream_id) is not None:
+            await self._engine.handle(self._context(stream), StreamEnded())
+
+    async def _end_missing(self, server: MediaServer, listed: set[str]) -> None:
+        """Tell incidents from before a restart whose publication went while nobody looked."""
+        for incident in self._engine.open_incidents():
+            record = incident.record
+            if record.server == server.name and record.stream_id not in listed:
+                context = StreamContext(
+                    ref=record.ref,
+                    session=record.session,
+                    definition=incident.definition,
+                    dry_run=record.dry_run,
+                    model=self._model,
+                )
+                await self._engine.handle(context, StreamEnded())
+
+    def _soon_handle(self, stream: WatchedStream, event: Event) -> None:
+        async def handle() -> None:
+            await self._engine.handle(self._context(stream), event)
+
+        self._work.put_nowait(handle)
+
+    def _context(self, stream: WatchedStream) -> StreamContext:
+        return StreamContext(
+            ref=stream.ref,
+            session=stream.live.session,
+            definition=stream.definition,
+            dry_run=stream.dry_run,
+            model=self._model,
+        )
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()

@@ -1,0 +1,177 @@
+"""What people may ask for and do: incidents, reviews and blocks, as the web layer's ports want them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.clock import Clock
+from monitor.daemon.incident_view import delivery_view, detail_view, incident_view
+from monitor.daemon.views import utc
+from monitor.effects.blocklist import BlockList
+from monitor.evidence.package import packages_of
+from monitor.incidents.engine import IncidentEngine
+from monitor.protocol.decision import Reason
+from monitor.protocol.events import Reviewed
+from monitor.store import audit, blocks
+from monitor.store import effects as effect_rows
+from monitor.store import incidents as incident_rows
+from monitor.store.blocks import BlockRecord
+from monitor.store.database import Database
+from monitor.store.tables import delivery
+from monitor.vocabulary import ReviewDecision, StreamRef
+from monitor.web.port import (
+    BlockView,
+    IncidentDetail,
+    IncidentView,
+    ReviewOutcome,
+    ReviewResult,
+)
+
+Title = Callable[[StreamRef], str]
+
+_NEVER = 253_370_764_800.0
+"""Unix time of the year 9999: a block without an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incidents:
+    """Implements `monitor.web.port.IncidentService`. `title` gives a stream's name as people may see it."""
+
+    database: Database
+    engine: IncidentEngine
+    evidence_root: Path
+    title: Title
+
+    async def incidents(
+        self, *, limit: int, open_only: bool = False, after: str | None = None
+    ) -> Sequence[IncidentView]:
+        """Return incidents, newest first; see the port."""
+        async with self.database.reading() as connection:
+            before: float | None = None
+            if after is not None:
+                last = await incident_rows.load(connection, after)
+                if last is None:
+                    return []
+                before = last.opened_at
+            records = await incident_rows.newest(connection, limit=limit, open_only=open_only, opened_before=before)
+        return [incident_view(record, self.title(record.ref), self.engine) for record in records]
+
+    async def incident(self, incident_id: str) -> IncidentDetail | None:
+        """Return one incident with its history; see the port."""
+        async with self.database.reading() as connection:
+            record = await incident_rows.load(connection, incident_id)
+            if record is None:
+                return None
+            log = await audit.entries(connection, incident_id=incident_id)
+            effects = await effect_rows.of_incident(connection, incident_id)
+            sent = (
+                await connection.execute(
+                    select(delivery).where(delivery.c.incident_id == incident_id).order_by(delivery.c.created_at)
+                )
+            ).all()
+        packages = await asyncio.to_thread(packages_of, self.evidence_root, incident_id)
+        return detail_view(
+            incident_view(record, self.title(record.ref), self.engine),
+            record,
+            log=log,
+            effects=effects,
+            deliveries=[delivery_view(row) for row in sent],
+            packages=packages,
+        )
+
+    async def review(self, incident_id: str, decision: ReviewDecision, *, by: str, why: str) -> ReviewResult:
+        """Record a responder's decision and step the protocol; see the port."""
+        result = await self.engine.review(incident_id, Reviewed(decision=decision, by=by, why=why))
+        async with self.database.reading() as connection:
+            record = await incident_rows.load(connection, incident_id)
+        if record is None:
+            return ReviewResult(ReviewOutcome.UNKNOWN)
+        view = incident_view(record, self.title(record.ref), self.engine)
+        if result is None:
+            outcome = ReviewOutcome.ALREADY_DECIDED if view.review else ReviewOutcome.CLOSED
+        elif result.reason in (Reason.REVIEW_CONFIRMED, Reason.REVIEW_DISMISSED):
+            outcome = ReviewOutcome.ACCEPTED
+        else:
+            outcome = ReviewOutcome.ALREADY_DECIDED if view.review else ReviewOutcome.NOT_AWAITED
+        return ReviewResult(outcome, state=record.state, review=view.review)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Implements `monitor.web.port.BlockService`."""
+
+    database: Database
+    engine: IncidentEngine
+    blocklist: BlockList
+    clock: Clock
+    title: Title
+
+    async def blocks(self) -> Sequence[BlockView]:
+        """Return the blocks in force, newest first."""
+        async with self.database.reading() as connection:
+            active = await blocks.active(connection, at=self.clock.now().timestamp())
+        return [self._view(record) for record in active]
+
+    async def add(self, ref: StreamRef, *, until: datetime | None, by: str, why: str) -> BlockView:
+        """Block, or change the end of the block in force; durable on return."""
+        now = self.clock.now().timestamp()
+        end = _NEVER if until is None else until.timestamp()
+        added: list[BlockRecord] = []
+
+        async def change(connection: AsyncConnection) -> None:
+            await blocks.lift_of_publisher(connection, ref, at=now, by=by, why="replaced by a new block")
+            added.append(await blocks.add(connection, ref, at=now, until=end, by=by, why=why))
+            await audit.append(
+                connection,
+                at=now,
+                actor=by,
+                action="block_added",
+                incident_id=None,
+                detail={"stream_id": ref.stream_id, "until": end, "why": why},
+            )
+
+        await self.engine.change_blocks(change)
+        return self._view(added[0])
+
+    async def remove(self, ref: StreamRef, *, by: str, why: str) -> bool:
+        """Lift the block; False when there was none."""
+        now = self.clock.now().timestamp()
+        lifted = 0
+
+        async def change(connection: AsyncConnection) -> None:
+            nonlocal lifted
+            lifted = await blocks.lift_of_publisher(connection, ref, at=now, by=by, why=why)
+            if lifted:
+                await audit.append(
+                    connection,
+                    at=now,
+                    actor=by,
+                    action="block_lifted",
+                    incident_id=None,
+                    detail={"stream_id": ref.stream_id, "why": why},
+                )
+
+        await self.engine.change_blocks(change)
+        return lifted > 0
+
+    def is_blocked(self, ref: StreamRef) -> bool:
+        """Answer from memory."""
+        return self.blocklist.is_blocked(ref)
+
+    def _view(self, record: BlockRecord) -> BlockView:
+        return BlockView(
+            ref=record.ref,
+            title=self.title(record.ref),
+            since=utc(record.created_at),
+            until=None if record.until >= _NEVER else utc(record.until),
+            by=record.by,
+            why=record.why,
+            incident_id=record.incident_id,
+        )
