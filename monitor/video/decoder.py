@@ -1,0 +1,110 @@
+"""The codec and the scaler of one stream, set up for the least work per frame."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import av.error
+import cv2
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from monitor.errors import SourceError
+from monitor.video.opening import MAX_PICTURE_PIXELS, refuse_oversize
+
+Skip = Literal["DEFAULT", "NONREF", "BIDIR"]
+"""Which frames the codec leaves out: none, those that no other frame refers to, all bidirectional ones."""
+
+MAX_PACKETS_WITHOUT_FRAME = 900
+"""Half a minute at 30 frames a second: whoever joins within a long group of pictures may see nothing for as long."""
+
+_JPEG_QUALITY = 80
+
+
+class FrameDecoder:
+    """Decodes one video stream in the calling thread, skipping what the caller allows."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._context = stream.codec_context
+        # Frame threads add latency and memory, slice threads add nothing: streams are the unit of parallelism here.
+        self._context.thread_count = 1
+        # The loop filter costs a tenth of decoding, and after scaling to a model's size its absence is noise.
+        self._context.options = {"skip_loop_filter": "all", "max_pixels": str(MAX_PICTURE_PIXELS)}
+        self._skip: Skip = "DEFAULT"
+        self._fruitless = 0
+
+    def decode(self, packet: Packet[VideoStream], skip: Skip) -> list[VideoFrame]:
+        """Return the frames that `packet` completes, in order of presentation; damaged packets give none.
+
+        Raises:
+            SourceError: nothing has come out of the last 900 packets.
+            SourceLimitError: the picture has grown beyond the budget.
+        """
+        if skip != self._skip:
+            self._context.skip_frame = skip
+            self._skip = skip
+        try:
+            frames = self._context.decode(packet)
+        except av.error.FFmpegError:
+            frames = []
+        if frames:
+            self._fruitless = 0
+            refuse_oversize(frames[0].width, frames[0].height)
+            return frames
+        self._fruitless += 1
+        if self._fruitless > MAX_PACKETS_WITHOUT_FRAME:
+            raise SourceError("the video cannot be decoded", reason="decode_failed")
+        return frames
+
+    def drain(self) -> list[VideoFrame]:
+        """Return the frames that were still inside; the codec then waits for a keyframe."""
+        try:
+            return self._context.decode(None)
+        except av.error.FFmpegError:
+            return []
+        finally:
+            # A drained codec refuses packets until it is flushed.
+            self._context.flush_buffers()
+
+
+class FrameScaler:
+    """Scales frames to RGB; keep one per stream and per size, for each holds FFmpeg's scaling context for that size."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def rgb(self, frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+        """Return `frame` upright and stretched to `width` x `height`: uint8, shape ``(height, width, 3)``, RGB."""
+        return self._pixels(frame, width, height, "rgb24")
+
+    def jpeg(self, frame: VideoFrame, long_side: int) -> bytes:
+        """Return `frame` upright as JPEG, its long side at most `long_side` pixels."""
+        shrink = min(1.0, long_side / max(frame.width, frame.height))
+        width, height = max(1, round(frame.width * shrink)), max(1, round(frame.height * shrink))
+        if _quarter_turns(frame) % 2:
+            width, height = height, width
+        pixels = self._pixels(frame, width, height, "bgr24")
+        written, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        if not written:
+            raise SourceError("a sample could not be written as JPEG", reason="jpeg_failed")
+        return data.tobytes()
+
+    def _pixels(self, frame: VideoFrame, width: int, height: int, pixel_format: str) -> NDArray[np.uint8]:
+        turns = _quarter_turns(frame)
+        if turns % 2:
+            width, height = height, width
+        # One thread: the pool that swscale would start for every context costs more than it gives at these sizes.
+        scaled = self._reformatter.reformat(
+            frame, width, height, pixel_format, interpolation=Interpolation.AREA, threads=1
+        )
+        pixels = cast("NDArray[np.uint8]", scaled.to_ndarray())
+        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _quarter_turns(frame: VideoFrame) -> int:
+    """Return by how many quarter turns, counter-clockwise, the picture must be turned to stand upright."""
+    return round(frame.rotation / 90) % 4

@@ -1,0 +1,224 @@
+"""Opening what strangers publish: which addresses, with which options, and what the failures mean.
+
+FFmpeg would open far more than live streams (``concat:``, ``subfile:``, ``data:``, pipes, devices), and an HLS
+playlist can name any of them. So every scheme here comes with the protocols that it may lead to and nothing else, and
+containers and codecs are limited to those that live video comes in.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+import av
+import av.error
+import av.logging
+from av.container import InputContainer
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from monitor.errors import NoVideoError, SourceError, SourceLimitError, SourceOpenError
+
+MAX_SIDE_PIXELS = 8192
+MAX_PICTURE_PIXELS = 40_000_000
+
+HLS_SILENCE_S = 15.0
+"""Segments come at intervals, so a read timeout fit for other streams would end an HLS stream between any two."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+_WEB = "http,https,httpproxy,tcp,tls,crypto"
+_PROTOCOLS = {
+    "rtmp": "rtmp,tcp",
+    "rtmps": "rtmps,tls,tcp",
+    "rtsp": "rtsp,rtp,tcp",
+    "rtsps": "rtsps,rtsp,rtp,tls,tcp",
+    "http": _WEB,
+    "https": _WEB,
+    "file": "file,crypto",
+}
+_CONTAINERS = (
+    "flv,live_flv,mpegts,mov,mp4,matroska,webm,hls,rtsp,rtp,avi,mpeg,h264,hevc,obu,ivf,ogg,"
+    # What the parts of an HLS playlist may be.
+    "aac,mp3,ac3,eac3,webvtt"
+)
+_CODECS = frozenset(
+    {"h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "h263", "flv1", "mjpeg", "theora"}
+)
+
+# RTMP servers interleave slowly: at 1 s and below only the audio stream is found, and the default of 5 s wastes 2 s.
+_LIVE_ANALYSIS_S = 2.5
+_SECOND_ANALYSIS_S = 7.0
+# HLS variants: the smallest picture that still shows a person well enough is the cheapest to watch.
+_ENOUGH_SHORT_SIDE_PIXELS = 360
+# A stream list this long is an attack, not a broadcast.
+_MAX_STREAMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open container, the video stream in it that is watched, and the silence in seconds that reading tolerates."""
+
+    container: InputContainer
+    stream: VideoStream
+    silence_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    scheme: str
+    url: str
+
+
+def open_container(url: str, *, open_timeout_s: float, read_timeout_s: float, live: bool) -> Opened:
+    """Open `url` within `open_timeout_s` seconds and choose its video stream.
+
+    A live stream whose video did not show during a short probe is probed once more, longer, in the time that is left.
+
+    Raises:
+        SourceOpenError, NoVideoError, SourceLimitError: as `monitor.video.source.VideoSource.open`.
+    """
+    address = _address(url)
+    deadline = time.monotonic() + open_timeout_s
+    analysis_s: float | None = None
+    if live and address.scheme != "file":
+        analysis_s = min(_LIVE_ANALYSIS_S, open_timeout_s / 3)
+    silence_s = read_timeout_s
+    container = _connect(address, deadline, silence_s, analysis_s=analysis_s, live=live)
+    try:
+        if container.format.name == "hls" and silence_s < HLS_SILENCE_S:
+            # Only now do we know, and PyAV takes the timeout only while opening; playlists open fast.
+            container.close()
+            silence_s = HLS_SILENCE_S
+            container = _connect(address, deadline, silence_s, analysis_s=analysis_s, live=live)
+        stream = _choose_video(container)
+        if (stream is None or not stream.codec_context.width) and analysis_s is not None:
+            container.close()
+            # Two phases each get half of what is left, so the analysis has to fit into one of them.
+            longer_s = min(_SECOND_ANALYSIS_S, (deadline - time.monotonic()) * 0.4)
+            container = _connect(address, deadline, silence_s, analysis_s=longer_s, live=live)
+            stream = _choose_video(container)
+        if stream is None:
+            raise NoVideoError("the source carries no video that can be watched")  # noqa: TRY301 - closed below
+        refuse_oversize(stream.codec_context.width, stream.codec_context.height)
+        _leave_out_the_rest(container, stream)
+    except BaseException:
+        container.close()
+        raise
+    return Opened(container, stream, silence_s)
+
+
+def refuse_oversize(width: int, height: int) -> None:
+    """Raise `SourceLimitError` for pictures of more than 8192 pixels a side or 40 megapixels."""
+    if max(width, height) > MAX_SIDE_PIXELS or width * height > MAX_PICTURE_PIXELS:
+        raise SourceLimitError(f"pictures of {width}x{height} pixels are over the limit", reason="picture_too_large")
+
+
+def read_failure(error: av.error.FFmpegError) -> SourceError:
+    """Return the error of ours for one that ended reading; it holds nothing of FFmpeg's text, which names the URL."""
+    if isinstance(error, av.error.InvalidDataError):
+        return SourceError("the stream's container is broken", reason="broken_container")
+    return SourceError("the connection to the source was lost", reason="connection_lost")
+
+
+def _address(url: str) -> _Address:
+    match = _SCHEME.match(url)
+    scheme = match[1].lower() if match else "file"
+    if scheme not in _PROTOCOLS:
+        raise SourceOpenError("the address has a scheme that is not watched", reason="refused_scheme", retryable=False)
+    if scheme != "file":
+        return _Address(scheme, url)
+    path = url if match is None else url[len("file:") :].removeprefix("//")
+    if not path or "\0" in path:
+        raise SourceOpenError("the address names no file", reason="refused_scheme", retryable=False)
+    # With the prefix, FFmpeg takes the rest literally: "subfile,,…:" or "-" are then file names and nothing else.
+    return _Address("file", f"file:{path}")
+
+
+def _options(address: _Address, *, analysis_s: float | None, live: bool) -> dict[str, str]:
+    options = {
+        "protocol_whitelist": _PROTOCOLS[address.scheme],
+        "format_whitelist": _CONTAINERS,
+        "max_streams": str(_MAX_STREAMS),
+        "max_pixels": str(MAX_PICTURE_PIXELS),
+        "threads": "1",
+    }
+    if analysis_s is not None:
+        options["analyzeduration"] = str(int(analysis_s * 1_000_000))
+    if address.scheme.startswith("rtsp"):
+        options["rtsp_transport"] = "tcp"
+    if address.scheme.startswith("http"):
+        options["user_agent"] = "Livecordon"
+    if live and address.scheme.startswith("rtmp"):
+        options["rtmp_live"] = "live"
+    if live:
+        options["live_start_index"] = "-1"
+    return options
+
+
+def _connect(
+    address: _Address, deadline: float, read_timeout_s: float, *, analysis_s: float | None, live: bool
+) -> InputContainer:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise SourceOpenError("the source took too long to open", reason="open_timeout")
+    began = time.monotonic()
+    # PyAV grants its open timeout twice: to connecting, and again to probing.
+    phase_s = left_s / 2
+    try:
+        return av.open(
+            address.url,
+            mode="r",
+            options=_options(address, analysis_s=analysis_s, live=live),
+            timeout=(phase_s, read_timeout_s),
+            metadata_errors="replace",
+        )
+    except (av.error.FFmpegError, ValueError) as error:
+        failure = _open_failure(error, waited_s=time.monotonic() - began, phase_s=phase_s)
+    # Outside the handler, so that not even the context of our error leads to FFmpeg's text, which names the URL.
+    raise failure
+
+
+def _open_failure(error: Exception, *, waited_s: float, phase_s: float) -> SourceOpenError:
+    # RTSP reports an interrupted wait as invalid data, so the time that passed says more than the class.
+    if isinstance(error, av.error.ExitError | av.error.TimeoutError) or waited_s >= phase_s:
+        return SourceOpenError("the source took too long to open", reason="open_timeout")
+    if isinstance(error, av.error.FileNotFoundError | av.error.HTTPNotFoundError):
+        return SourceOpenError("there is nothing at the source's address", reason="not_found")
+    if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError | av.error.PermissionError):
+        return SourceOpenError("the source refuses us", reason="refused")
+    if isinstance(error, av.error.InvalidDataError):
+        return SourceOpenError("the source is in no known container", reason="unknown_container")
+    return SourceOpenError("the source cannot be reached", reason="unreachable")
+
+
+def _choose_video(container: InputContainer) -> VideoStream | None:
+    """Return the cheapest stream that is large enough, else the largest; cover pictures and unknown codecs never."""
+    usable = [
+        stream
+        for stream in container.streams.video
+        # PyAV leaves the context out where it has no decoder, although its types say otherwise.
+        if getattr(stream, "codec_context", None) is not None
+        and stream.codec_context.codec.canonical_name in _CODECS
+        and not stream.disposition & Disposition.attached_pic
+    ]
+    if not usable:
+        return None
+    enough = [s for s in usable if min(s.codec_context.width, s.codec_context.height) >= _ENOUGH_SHORT_SIDE_PIXELS]
+    if enough:
+        return min(enough, key=_area)
+    return max(usable, key=_area)
+
+
+def _area(stream: VideoStream) -> int:
+    return stream.codec_context.width * stream.codec_context.height
+
+
+def _leave_out_the_rest(container: InputContainer, chosen: VideoStream) -> None:
+    """Stop fetching what is not looked at; HLS then no longer downloads the other variants.
+
+    Sound stays in everything but HLS: its packets show that the connection lives while the picture stands still.
+    """
+    for stream in container.streams:
+        if stream.index != chosen.index and (stream.type != "audio" or container.format.name == "hls"):
+            stream.discard = Discard.all

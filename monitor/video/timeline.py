@@ -1,0 +1,75 @@
+"""One unbroken line of stream time, whatever the publisher's timestamps do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+GAP_FORWARD_S = 10.0
+"""A step forward beyond this is a break: encoders that merely hiccup stay below it."""
+
+STEP_BACK_S = 1.0
+"""A step back beyond this is a break: muxers that interleave loosely stay below it."""
+
+_FALLBACK_FRAME_S = 1 / 25
+_FALLBACK_TIME_BASE = Fraction(1, 90_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a packet stands on the line.
+
+    Attributes:
+        pts, dts: In ticks of the time base, counted from the first packet; None where the container gave none.
+        time_s: Presentation time in seconds, decoding time or a guess where there is none.
+        decode_s: Decoding time in seconds, presentation time or a guess where there is none.
+        broken: True when the publisher's clock jumped here: what came before does not belong to what follows.
+    """
+
+    pts: int | None
+    dts: int | None
+    time_s: float
+    decode_s: float
+    broken: bool
+
+
+class Timeline:
+    """Maps a publisher's timestamps to ticks that start at 0 and survive missing, wrapping and jumping values."""
+
+    def __init__(self, time_base: Fraction | None, frame_rate: float | None) -> None:
+        self.time_base = time_base or _FALLBACK_TIME_BASE
+        self._tick_s = float(self.time_base)
+        self._frame_ticks = max(1, round((1 / frame_rate if frame_rate else _FALLBACK_FRAME_S) / self._tick_s))
+        self._shift: int | None = None
+        self._last: int | None = None
+
+    def place(self, pts: int | None, dts: int | None) -> Placed:
+        """Return where the next packet, in reading order, stands on the line."""
+        mark = pts if dts is None else dts
+        if mark is None:
+            self._last = 0 if self._last is None else self._last + self._frame_ticks
+            guess_s = self._last * self._tick_s
+            return Placed(None, None, guess_s, guess_s, broken=False)
+        broken = False
+        if self._shift is None:
+            # Presentation of the first packet is the origin, so that a first keyframe has time 0 and a negative dts.
+            self._shift = -(mark if pts is None else pts) + (0 if self._last is None else self._last)
+        elif self._last is not None:
+            step_s = (mark + self._shift - self._last) * self._tick_s
+            broken = step_s > GAP_FORWARD_S or step_s < -STEP_BACK_S
+            if broken:
+                self._shift = self._last + self._frame_ticks - mark
+        placed_pts = None if pts is None else pts + self._shift
+        placed_dts = None if dts is None else dts + self._shift
+        here = mark + self._shift
+        self._last = here if self._last is None or broken else max(self._last, here)
+        shown = here if placed_pts is None else placed_pts
+        return Placed(placed_pts, placed_dts, shown * self._tick_s, here * self._tick_s, broken=broken)
+
+    def seconds(self, ticks: int) -> float:
+        """Return stream seconds for ticks that `place` handed out."""
+        return ticks * self._tick_s
+
+    def next_frame_s(self, last_s: float | None) -> float:
+        """Return a guess for a frame that has no time of its own: one frame after `last_s`."""
+        return 0.0 if last_s is None else last_s + self._frame_ticks * self._tick_s
