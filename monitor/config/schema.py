@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final
@@ -83,3 +84,8 @@ def places_of(key: str) -> Iterator[str]:
     for name, field in config_schema()["properties"].items():
         if key in resolve(field).get("properties", {}):
             yield name
+
+
+def schema_text() -> str:
+    """Return the schema as it is committed in docs/config.schema.json."""
+    return json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,155 @@
+"""`livecordon check`: everything that can be known to be wrong before the daemon starts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from monitor.cli.main import EXIT_USAGE
+from monitor.cli.options import config_option
+from monitor.errors import LivecordonError, MediaServerError, Problem, ProblemsError
+from monitor.redact import redact_text
+
+if TYPE_CHECKING:
+    from monitor.config.loading import LoadedConfig
+    from monitor.config.models import AnyServer
+
+
+@click.command()
+@config_option
+@click.option("--no-probe", is_flag=True, help="Do not ask the media servers whether they answer.")
+def check(config_file: Path | None, *, no_probe: bool) -> int:
+    """Check configuration, protocols, model and media servers.
+
+    Prints one line for each problem and each warning. Exits with 0 if there are only warnings, else with 2.
+    """
+    from monitor.config.loading import load_config  # noqa: PLC0415 - keeps `--help` fast
+
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    try:
+        loaded = load_config(config_file, os.environ)
+    except ProblemsError as failure:
+        problems += failure.problems
+    else:
+        warnings += loaded.warnings()
+        problems += _problems_of(_check_protocols, loaded)
+        problems += _problems_of(_check_model, loaded)
+        if not no_probe:
+            found_problems, found_warnings = asyncio.run(_probe_all(loaded))
+            problems += found_problems
+            warnings += found_warnings
+            warnings += _occupied_ports(loaded)
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(_summary(len(problems), len(warnings)))
+    return EXIT_USAGE if problems else 0
+
+
+def _summary(problems: int, warnings: int) -> str:
+    if problems:
+        return f"{problems} problem{'s' * (problems != 1)}"
+    return f"ok, {warnings} warning{'s' * (warnings != 1)}" if warnings else "ok"
+
+
+def _problems_of(look: Callable[[LoadedConfig], None], loaded: LoadedConfig) -> tuple[Problem, ...]:
+    try:
+        look(loaded)
+    except ProblemsError as failure:
+        return failure.problems
+    return ()
+
+
+def _check_protocols(loaded: LoadedConfig) -> None:
+    from monitor.incidents.library import load_protocols  # noqa: PLC0415 - keeps `--help` fast
+    from monitor.shipped import protocols_dir  # noqa: PLC0415
+
+    config = loaded.config
+    known = load_protocols(config.protocol.directory or protocols_dir())
+    used: list[tuple[tuple[str | int, ...], str | None]] = [(("protocol", "default"), config.protocol.default)]
+    used += [(("servers", index, "protocol"), server.protocol) for index, server in enumerate(config.servers)]
+    mend = f"use one of {', '.join(known)}"
+    unknown = [
+        loaded.problem(path, "there is no such protocol", mend) for path, name in used if name and name not in known
+    ]
+    if unknown:
+        raise ProblemsError(unknown)
+
+
+def _check_model(loaded: LoadedConfig) -> None:
+    from monitor.classify.onnx_classifier import OnnxClassifier  # noqa: PLC0415 - onnxruntime takes a while
+    from monitor.classify.package import find_package, load_package  # noqa: PLC0415
+    from monitor.errors import ClassifierError  # noqa: PLC0415
+
+    watch = loaded.config.watch
+    try:
+        OnnxClassifier(load_package(find_package(watch.model, watch.models_dir)))  # tests itself
+    except ClassifierError as failure:
+        what = f"the model does not run ({redact_text(str(failure))})"
+        raise ProblemsError([loaded.problem(("watch", "model"), what)]) from None
+
+
+async def _probe_all(loaded: LoadedConfig) -> tuple[list[Problem], list[Problem]]:
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    for index, server in enumerate(loaded.config.servers):
+        if server.kind == "embedded" and server.serve:
+            continue
+        try:
+            found = await _probe(server, loaded)
+        except MediaServerError as failure:
+            problems.append(
+                loaded.problem(("servers", index), _words(failure), "is it running, and the address right?")
+            )
+        else:
+            warnings += [loaded.problem(("servers", index), redact_text(warning)) for warning in found]
+    return problems, warnings
+
+
+async def _probe(section: AnyServer, loaded: LoadedConfig) -> tuple[str, ...]:
+    from monitor.servers.factory import build_server  # noqa: PLC0415 - keeps `--help` fast
+
+    web = loaded.config.web
+    async with build_server(section, gate_url=f"http://{web.gate_listen or web.listen}/gate/{section.name}") as server:
+        return await server.probe()
+
+
+def _words(failure: LivecordonError) -> str:
+    return redact_text(str(failure)).replace("\n", " ")
+
+
+def _occupied_ports(loaded: LoadedConfig) -> Iterator[Problem]:
+    """A port that is taken is no mistake where Livecordon itself is running already."""
+    config = loaded.config
+    wanted: list[tuple[tuple[str | int, ...], str]] = [(("web", "listen"), config.web.listen)]
+    if config.web.gate_listen is not None:
+        wanted.append((("web", "gate_listen"), config.web.gate_listen))
+    for index, server in enumerate(config.servers):
+        if server.kind == "embedded" and server.serve:
+            parts = urlsplit(server.url)
+            wanted.append((("servers", index, "url"), f"{parts.hostname}:{parts.port or 80}"))
+    for path, listen in wanted:
+        host, _, port = listen.rpartition(":")
+        if why := _unusable(host.strip("[]"), int(port)):
+            yield loaded.problem(path, f"the address cannot be listened on ({why})", "is Livecordon running already?")
+
+
+def _unusable(host: str, port: int) -> str | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as failure:
+            return failure.strerror or "no such address"
+    return None

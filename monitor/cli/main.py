@@ -1,0 +1,124 @@
+"""The `livecordon` command. Commands are imported when they are used, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import click
+from typing_extensions import override
+
+from monitor import __version__
+from monitor.errors import LivecordonError, ProblemsError
+from monitor.redact import redact_text
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+"""The command line, or a file that the operator wrote, is wrong: trying again cannot help."""
+EXIT_INTERRUPTED: Final = 130
+
+
+class Lazy(NamedTuple):
+    """A command that is imported when it is needed.
+
+    Attributes:
+        target: ``module:function``.
+        summary: What it does, in one line; the first sentence of its own help.
+    """
+
+    target: str
+    summary: str
+
+
+COMMANDS: Final[dict[str, Lazy]] = {
+    "run": Lazy("monitor.cli.run:run", "Watch the configured media servers."),
+    "watch": Lazy("monitor.cli.watch:watch", "Watch one file or address, and print what Livecordon would do."),
+    "demo": Lazy("monitor.cli.demo:demo", "Show the whole thing on this machine, with a media server and a stream."),
+    "check": Lazy("monitor.cli.check:check", "Check configuration, protocols, model and media servers."),
+    "config-schema": Lazy("monitor.cli.schema:config_schema", "Print the JSON schema of config.yaml."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose help needs no command's module."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name, command in COMMANDS.items() if _exists(command)]
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = COMMANDS.get(cmd_name)
+        if command is None or not _exists(command):
+            return None
+        module, _, function = command.target.partition(":")
+        loaded = getattr(importlib.import_module(module), function)
+        if not isinstance(loaded, click.Command):
+            message = f"{command.target} is no click command"
+            raise TypeError(message)
+        return loaded
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
+
+
+def _exists(command: Lazy) -> bool:
+    return importlib.util.find_spec(command.target.partition(":")[0]) is not None
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="livecordon")
+def cli() -> None:
+    """Watch live streams for violence, cut them by protocol, and tell people and other platforms."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Without the program's name; the process's own by default.
+
+    Returns:
+        The exit status: 0 all is well, 1 it failed, 2 the command line or a file is wrong, 130 interrupted; a
+        command may return others of its own.
+    """
+    try:
+        status = cli.main(list(sys.argv[1:] if arguments is None else arguments), "livecordon", standalone_mode=False)
+    except Exception as failure:  # noqa: BLE001 - every end of a command becomes an exit status here
+        return _report(failure)
+    return status if isinstance(status, int) else 0
+
+
+def _report(failure: Exception) -> int:
+    """Say on standard error what went wrong; return the exit status."""
+    match failure:
+        case click.Abort():
+            return EXIT_INTERRUPTED
+        case click.ClickException():
+            failure.show()
+            return EXIT_USAGE
+        case ProblemsError():
+            print_problems(failure)
+            return EXIT_USAGE
+        case LivecordonError():
+            click.echo(f"livecordon: {redact_text(str(failure))}", err=True)
+        case BrokenPipeError():
+            # Whoever read our output has had enough; without this Python complains once more while it shuts down.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        case _:
+            # The last place where a traceback can be kept from showing a secret.
+            click.echo(redact_text("".join(traceback.format_exception(failure))), err=True)
+    return EXIT_FAILED
+
+
+def print_problems(failure: ProblemsError) -> None:
+    """Write one line per problem to standard error."""
+    for problem in failure.problems:
+        click.echo(str(problem), err=True)
