@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
 
+import av
 import av.error
 from av.packet import Packet
 from av.stream import Stream
@@ -36,6 +37,7 @@ class SourceInfo:
         width, height: Coded size in pixels when the source was opened; it may change in mid-stream.
         frame_rate: Frames per second, or None where the container does not tell.
         container: FFmpeg's demuxer name, such as ``flv`` or ``hls``.
+        duration_s: Length in seconds as the container declares it, or None where it does not (live streams).
     """
 
     codec: str
@@ -43,6 +45,7 @@ class SourceInfo:
     height: int
     frame_rate: float | None
     container: str
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,4 +204,5 @@ def _describe(opened: Opened) -> SourceInfo:
         height=context.height,
         frame_rate=float(rate) if rate else None,
         container=opened.container.format.name,
+        duration_s=opened.container.duration / av.time_base if opened.container.duration else None,
     )
