@@ -1,0 +1,126 @@
+"""The closed vocabulary of protocol files, with what each word means. Parser and documentation both read it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from monitor.vocabulary import AlertEvent, EffectKind, EffectOutcome, Posture, ReviewDecision
+
+DOCUMENT_KEYS: Final[Mapping[str, str]] = {
+    "protocol": "name of the protocol, the same as the file's",
+    "version": "whole number from 1; count it up when you change the file",
+    "summary": "what it does, in a sentence or two, for people who choose a protocol",
+    "initial": "state of a stream on which nothing has happened",
+    "states": "all states, by name",
+}
+
+STATE_KEYS: Final[Mapping[str, str]] = {
+    "summary": "one sentence for the responder who sees an incident in this state; may be left out",
+    "posture": "how closely the stream is watched; left out: `calm` in the initial state and in final ones, else `close`",
+    "enter": "effects, done in this order on every entry",
+    "on": "transitions; the first in file order that matches is taken",
+    "final": "`true`: the incident is over here",
+}
+
+TRANSITION_KEYS: Final[Mapping[str, str]] = {
+    "if": "a guard that has to hold as well",
+    "to": "state to enter; its own name enters it anew, left out: stay, with all deadlines running on",
+    "do": "effects of this transition, done before those that the new state does on entry",
+}
+
+POSTURES: Final[Mapping[str, str]] = {
+    Posture.CALM.value: "sampled as cheaply as possible",
+    Posture.CLOSE.value: "sampled evenly and more often",
+    Posture.FULL.value: "sampled as often as the classifier can use",
+}
+
+DETECTIONS: Final[Mapping[str, str]] = {
+    "review": "a detection was raised to `review` or above",
+    "act": "a detection was raised to `act`",
+    "cleared": "the last detection on the stream has cleared",
+}
+
+REVIEWS: Final[Mapping[str, str]] = {
+    ReviewDecision.CONFIRM.value: "a responder says that it is what it looks like",
+    ReviewDecision.DISMISS.value: "a responder says that it is a mistake",
+}
+
+STREAM_CHANGES: Final[Mapping[str, str]] = {
+    "ended": "the publication is gone from the media server",
+    "returned": "a publication of the same name is live again",
+}
+
+OUTCOMES: Final[Mapping[str, str]] = {
+    EffectOutcome.SUCCEEDED.value: "it was done, and for a cut or a block that was verified",
+    EffectOutcome.FAILED.value: "it could not be done, and will not be tried further",
+    EffectOutcome.UNVERIFIED.value: "it was accepted, but its result could not be confirmed",
+}
+
+TRIGGERS: Final[Mapping[str, str]] = {
+    "detection": "scores persisted, or stayed quiet",
+    "review": "a responder decided",
+    "effect": "an effect that this incident asked for has ended; `outcome` names one outcome or a list of them",
+    "stream": "the publication went or came",
+    "after": "this long (`60s`, `10m`, `1d`; at least 1s) after the state was entered",
+}
+
+GUARDS: Final[Mapping[str, str]] = {
+    "severity": "`review` or `act`: the stream's severity is at least that now",
+    "max_severity": "`review` or `act`: it has been at least that at some time in this incident",
+    "label": "name of a label: it is at `review` or above now",
+    "all": "list of guards: every one holds",
+    "any": "list of guards: at least one holds",
+    "not": "a guard: it does not hold",
+}
+
+SEVERITIES: Final = ("review", "act")
+
+PRIORITIES: Final[Mapping[str, str]] = {
+    "normal": "the usual; used when `priority` is left out",
+    "crisis": "wakes people up",
+}
+
+ALERTS: Final[Mapping[str, str]] = {
+    AlertEvent.RAISED.value: "something has been detected",
+    AlertEvent.UPDATED.value: "something that matters has changed",
+    AlertEvent.CONTAINED.value: "the stream is off the air, verified; only allowed on `effect: cut, outcome: succeeded`",
+    AlertEvent.RELEASED.value: "the publisher may stream again; only allowed on `effect: unblock, outcome: succeeded`",
+    AlertEvent.DISMISSED.value: "it was a mistake: what was said before is withdrawn",
+    AlertEvent.CLOSED.value: "the incident is over",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EffectWord:
+    """One effect: what it means, and its parameters with what they mean; `required` ones must be given."""
+
+    meaning: str
+    parameters: Mapping[str, str]
+    required: tuple[str, ...] = ()
+
+
+EFFECTS: Final[Mapping[str, EffectWord]] = {
+    EffectKind.PRESERVE.value: EffectWord("keep the last minute as evidence", {}),
+    EffectKind.ALERT.value: EffectWord(
+        "tell every receiver", {"event": "why, from the list below", "priority": "`normal` or `crisis`"}, ("event",)
+    ),
+    EffectKind.REQUEST_REVIEW.value: EffectWord(
+        "ask a responder to confirm or dismiss", {"within": "how long they have, as shown to them"}, ("within",)
+    ),
+    EffectKind.CUT.value: EffectWord(
+        "end the stream at the media server and verify that it is gone",
+        {"for": "how long afterwards to cut again if the encoder comes back; the configured time if left out"},
+    ),
+    EffectKind.BLOCK.value: EffectWord("refuse the publisher's return", {"for": "how long"}, ("for",)),
+    EffectKind.UNBLOCK.value: EffectWord("lift the block of this stream", {}),
+}
+
+
+def suggestion(word: object, allowed: Iterable[str]) -> str:
+    """Return how to mend an unknown word: the nearest one there is, or all of them."""
+    words = tuple(allowed)
+    near = difflib.get_close_matches(str(word), words, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"use one of: {', '.join(words)}"
