@@ -1,0 +1,275 @@
+"""What an alert says: CloudEvents 1.0 in JSON, composed from an incident's full current state.
+
+The models below are the contract with receivers: `docs/events.schema.json` is generated from them
+(``python -m monitor.alerts.events > docs/events.schema.json``). Only this module knows the CloudEvents library, whose
+interface may still change.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote
+from uuid import uuid4
+
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+from monitor.protocol.decision import Reason
+from monitor.store.deliveries import OutgoingEvent, Priority
+from monitor.vocabulary import AlertEvent, Severity
+
+CONTENT_TYPE: Final = JSONFormat.CONTENT_TYPE
+"""Media type of every alert's body."""
+
+TYPE_PREFIX: Final = "livecordon.incident."
+MAX_STREAM_NAME: Final = 256
+_SEQUENCE_DIGITS: Final = 10
+_REFERENCE_CHARACTERS: Final = "/:?#[]@!$&'()*+,;=%-._~"
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentSnapshot:
+    """An incident's whole current state, as receivers are told it.
+
+    Attributes:
+        sequence: Grows with every change of the incident.
+        stream_name: ``app/name`` as the publisher chose it, or None where names are secret.
+        severity: Highest current severity over all labels.
+        label: What was detected; may be empty.
+        score: The score in [0, 1] of the detection that set `label`.
+        changed_at: Aware time of the change that this reports.
+        reason: Why the incident is in this state.
+        dry_run: Containment is only recorded: nothing was cut or blocked.
+        drill: This is an exercise; receivers must not act on it.
+        review_due_at: Until when a responder is asked to decide, or None.
+        page_link: Where people see more, or None.
+    """
+
+    incident_id: str
+    sequence: int
+    stream_id: str
+    server: str
+    stream_name: str | None
+    protocol: str
+    state: str
+    severity: Severity
+    label: str
+    score: float
+    opened_at: datetime
+    changed_at: datetime
+    reason: Reason
+    dry_run: bool
+    drill: bool
+    review_due_at: datetime | None
+    page_link: str | None
+
+
+class IncidentData(BaseModel):
+    """The incident's full current state; fields may be added, none is removed or changes its meaning."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    incident_id: str = Field(min_length=1, max_length=64)
+    """Identifies the incident; the same in all its events."""
+    sequence: int = Field(ge=0)
+    """Grows with every change of the incident. Keep the state with the highest one and ignore what is older."""
+    stream_id: str = Field(min_length=1, max_length=80)
+    """Identifies the stream without telling its name: the media server's name and 16 hex digits."""
+    server: str = Field(min_length=1, max_length=48)
+    """The media server's name in the sender's configuration."""
+    stream_name: str | None = Field(max_length=MAX_STREAM_NAME)
+    """Application and stream as `app/name`, cut to 256 characters. The publisher chose it: treat it as hostile. Null
+    where the sender keeps names secret."""
+    protocol: str
+    """Name of the protocol that runs."""
+    state: str
+    """Name of the protocol's state that the incident is in."""
+    severity: Literal["none", "review", "act"]
+    """Highest current severity of the detection: `review` asks for a person's look, `act` is grave enough to act on."""
+    label: str
+    """What was detected, in the classifier's words."""
+    score: float = Field(ge=0, le=1)
+    """Score of the detection, from 0 to 1. Scores of different senders and models do not compare."""
+    opened_at: AwareDatetime
+    """When the incident began."""
+    changed_at: AwareDatetime
+    """When it came into this state; the same as the event's `time`."""
+    reason: Reason
+    """Why it is in this state."""
+    dry_run: bool
+    """The sender only recorded what it would have done: nothing was cut or blocked."""
+    drill: bool
+    """An exercise. Do not act on it unless you take part."""
+    review_due_at: AwareDatetime | None
+    """Until when a responder at the sender is asked to decide; null when no decision is awaited."""
+    page_link: str | None
+    """The sender's page about the incident, for people who may open it; null when there is none."""
+
+
+class _IncidentEvent(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    specversion: Literal["1.0"]
+    """Version of CloudEvents."""
+    id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """Identifies this event; equal to the `webhook-id` header and constant over retries. Act on each id once."""
+    source: str = Field(min_length=1)
+    """Which installation sent it."""
+    subject: str
+    """The stream: equal to `data.stream_id`."""
+    time: AwareDatetime
+    """When what it reports happened; not when it was sent, which the `webhook-timestamp` header tells."""
+    timestamp: AwareDatetime
+    """The same as `time`, under the name that Standard Webhooks suggests."""
+    sequence: str = Field(pattern=rf"^\d{{{_SEQUENCE_DIGITS}}}$")
+    """`data.sequence` with leading zeros, so that text order is number order."""
+    datacontenttype: Literal["application/json"]
+    """Media type of `data`."""
+    data: IncidentData
+    """The incident's full current state."""
+
+
+class RaisedEvent(_IncidentEvent):
+    """A detection persisted and an incident began."""
+
+    type: Literal["livecordon.incident.raised"]
+    """What happened."""
+
+
+class UpdatedEvent(_IncidentEvent):
+    """The incident changed: another state, a higher severity, a decision awaited."""
+
+    type: Literal["livecordon.incident.updated"]
+    """What happened."""
+
+
+class ContainedEvent(_IncidentEvent):
+    """The stream was cut or its publisher blocked; with `dry_run` it would have been."""
+
+    type: Literal["livecordon.incident.contained"]
+    """What happened."""
+
+
+class ReleasedEvent(_IncidentEvent):
+    """Containment was lifted: the publisher may come back."""
+
+    type: Literal["livecordon.incident.released"]
+    """What happened."""
+
+
+class DismissedEvent(_IncidentEvent):
+    """It was a mistake: withdraw whatever you did because of this incident."""
+
+    type: Literal["livecordon.incident.dismissed"]
+    """What happened."""
+
+
+class ClosedEvent(_IncidentEvent):
+    """The incident is over; its state says how."""
+
+    type: Literal["livecordon.incident.closed"]
+    """What happened."""
+
+
+AnyEvent = Annotated[
+    RaisedEvent | UpdatedEvent | ContainedEvent | ReleasedEvent | DismissedEvent | ClosedEvent,
+    Field(discriminator="type"),
+]
+_ANY_EVENT: Final[TypeAdapter[AnyEvent]] = TypeAdapter(AnyEvent)
+
+
+def compose(kind: AlertEvent, snapshot: IncidentSnapshot, *, source: str, event_id: str | None = None) -> OutgoingEvent:
+    """Return the alert that tells receivers `snapshot`.
+
+    Args:
+        kind: Why they are told.
+        snapshot: The incident as it stands.
+        source: CloudEvents source; characters that a URI reference cannot hold are percent-encoded.
+        event_id: The event's id: letters, digits, ``_`` and ``-``. A random UUID by default; give the effect's id to make
+            a repeated composition the same event.
+    """
+    changed_at = snapshot.changed_at.astimezone(UTC)
+    data = IncidentData(
+        incident_id=snapshot.incident_id,
+        sequence=snapshot.sequence,
+        stream_id=snapshot.stream_id,
+        server=snapshot.server,
+        stream_name=None if snapshot.stream_name is None else _safe_name(snapshot.stream_name),
+        protocol=snapshot.protocol,
+        state=snapshot.state,
+        severity=_severity_word(snapshot.severity),
+        label=snapshot.label,
+        # A classifier's nonsense must not keep the alert, and with it the decision, from being written.
+        score=min(1.0, max(0.0, snapshot.score)) if math.isfinite(snapshot.score) else 0.0,
+        opened_at=snapshot.opened_at.astimezone(UTC),
+        changed_at=changed_at,
+        reason=snapshot.reason,
+        dry_run=snapshot.dry_run,
+        drill=snapshot.drill,
+        review_due_at=None if snapshot.review_due_at is None else snapshot.review_due_at.astimezone(UTC),
+        page_link=snapshot.page_link,
+    )
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": event_id or str(uuid4()),
+        "source": quote(source, safe=_REFERENCE_CHARACTERS),
+        "type": TYPE_PREFIX + kind.value,
+        "subject": snapshot.stream_id,
+        "time": changed_at,
+        "timestamp": changed_at,
+        "sequence": f"{snapshot.sequence:0{_SEQUENCE_DIGITS}d}",
+        "datacontenttype": "application/json",
+    }
+    body = JSONFormat().write(CloudEvent(attributes, data.model_dump(mode="json")))
+    return OutgoingEvent(
+        id=attributes["id"],
+        type=attributes["type"],
+        incident_id=snapshot.incident_id,
+        sequence=snapshot.sequence,
+        priority=Priority.URGENT if snapshot.severity >= Severity.ACT else Priority.NORMAL,
+        body=body,
+    )
+
+
+def parse(body: bytes) -> AnyEvent:
+    """Check an alert's body against the documented model and return it.
+
+    Raises:
+        pydantic.ValidationError: it is not one of the documented events.
+    """
+    return _ANY_EVENT.validate_json(body)
+
+
+def schema_json() -> str:
+    """Return the JSON schema of all events, one definition per type, as it is kept in ``docs/events.schema.json``."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Livecordon's alerts",
+        **_ANY_EVENT.json_schema(),
+    }
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def _severity_word(severity: Severity) -> Literal["none", "review", "act"]:
+    match severity:
+        case Severity.NONE:
+            return "none"
+        case Severity.REVIEW:
+            return "review"
+        case Severity.ACT:
+            return "act"
+
+
+def _safe_name(name: str) -> str:
+    """Return a name that every JSON parser takes: no lone surrogates, and not endless."""
+    return name.encode("utf-8", "replace").decode("utf-8")[:MAX_STREAM_NAME]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema_json())

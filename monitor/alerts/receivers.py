@@ -1,0 +1,86 @@
+"""Receivers of alerts, built from the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from yarl import URL
+
+from monitor.alerts.addresses import Reach, is_loopback_host, reach_of
+from monitor.alerts.signing import Signer
+from monitor.config.models import WebhookReceiver
+from monitor.config.secrets import resolve_secret, signing_secret_weakness
+from monitor.errors import ConfigError, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Where alerts go and how they are signed.
+
+    Attributes:
+        name: The operator's name for it; the only thing about it that logs and metrics show.
+        url: May hold a token; shown nowhere.
+        reach: Which addresses its host may have.
+        timeout_s: How long one attempt may take, from the look-up of the name to the answer's headers.
+    """
+
+    name: str
+    url: URL = field(repr=False)
+    signer: Signer
+    reach: Reach
+    timeout_s: float
+
+
+def build_receivers(
+    entries: Sequence[WebhookReceiver], environ: Mapping[str, str], *, config_file: str = "config.yaml"
+) -> tuple[Receiver, ...]:
+    """Build every receiver of ``alerts.receivers``.
+
+    Raises:
+        ConfigError: a secret is missing or malformed, or an address is not https; all problems at once, none of them
+            quoting a secret or an address.
+    """
+    receivers: list[Receiver] = []
+    problems: list[Problem] = []
+    for index, entry in enumerate(entries):
+        where = f"alerts.receivers[{index}]"
+        url = _url(entry.url)
+        if url is None:
+            problems.append(Problem(config_file, f"{where}.url", "is no usable address", "write https://host/path"))
+            continue
+        if url.scheme != "https" and not is_loopback_host(url.host or ""):
+            what = "alerts leave this machine without encryption"
+            problems.append(Problem(config_file, f"{where}.url", what, "use https"))
+        secrets = []
+        for position, secret in enumerate(entry.secrets):
+            try:
+                value = resolve_secret(secret, environ)
+            except ConfigError as error:
+                problems.extend(error.problems)
+                continue
+            secrets.append(value)
+            if (weakness := signing_secret_weakness(value)) is not None:
+                what, _, mend = weakness.partition(": ")
+                problems.append(Problem(config_file, f"{where}.secrets[{position}]", what, mend))
+        if not problems:
+            receivers.append(
+                Receiver(
+                    name=entry.name,
+                    url=url,
+                    signer=Signer(secrets),
+                    reach=reach_of(url, allow_private_address=entry.allow_private_address),
+                    timeout_s=entry.timeout,
+                )
+            )
+    if problems:
+        raise ConfigError(problems)
+    return tuple(receivers)
+
+
+def _url(text: str) -> URL | None:
+    try:
+        url = URL(text)
+    except ValueError:
+        return None
+    return url if url.scheme in ("http", "https") and url.host else None

@@ -1,0 +1,320 @@
+"""The outbox's rows: one per alert and receiver, from the decision that asked for it until it is taken or given up.
+
+Everything here works on a connection of the caller's, so that an alert is committed together with what it reports.
+Times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.store.tables import delivery, receiver_state
+
+
+class DeliveryStatus(StrEnum):
+    """Where an alert to one receiver stands. `cancelled`: not sent because the receiver asked for no more alerts."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+class Priority(StrEnum):
+    """What is tried again first after an outage."""
+
+    URGENT = "urgent"
+    NORMAL = "normal"
+
+
+_TOO_MANY_REQUESTS = 429
+
+GIVEN_UP = (DeliveryStatus.DEAD, DeliveryStatus.CANCELLED)
+"""Dead letters: alerts that nobody will try again unless they are replayed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingEvent:
+    """An alert ready to be sent.
+
+    Attributes:
+        id: The event's id; the same for every receiver and attempt. Enqueueing one id twice is the same as once.
+        type: CloudEvents type.
+        incident_id: The incident that it is about, if any.
+        sequence: Place in the incident's history; receivers keep the highest.
+        priority: What is tried again first after an outage.
+        body: The exact bytes that are signed and sent at every attempt.
+    """
+
+    id: str
+    type: str
+    incident_id: str | None
+    sequence: int
+    priority: Priority
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """One row of the outbox.
+
+    Attributes:
+        attempts: Attempts that ended; one that a crash cut short is not counted.
+        next_at: When the next attempt is due; without meaning once the row is finished.
+        finished_at: When it was delivered, given up or cancelled.
+        last_status: HTTP status of the last answer, if there was one.
+        last_reason: Static word for the last failure; None before the first and after success.
+    """
+
+    id: str
+    event_id: str
+    event_type: str
+    incident_id: str | None
+    sequence: int
+    receiver: str
+    priority: str
+    body: bytes = field(repr=False)
+    status: str
+    attempts: int
+    created_at: float
+    next_at: float
+    finished_at: float | None
+    last_status: int | None
+    last_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for one receiver and what was given up; `oldest_at` is the creation of the oldest pending alert."""
+
+    pending: int = 0
+    given_up: int = 0
+    oldest_at: float | None = None
+
+
+async def enqueue(connection: AsyncConnection, event: OutgoingEvent, receivers: Sequence[str], *, at: float) -> int:
+    """Write one row per receiver, due at once; returns how many are pending because of this call.
+
+    A receiver that asked for no more alerts gets a cancelled row, which stays visible and can be replayed. An event
+    that the outbox already holds for a receiver is left as it is.
+    """
+    disabled = await disabled_receivers(connection)
+    pending = 0
+    for receiver in receivers:
+        cancelled = receiver in disabled
+        inserted = await connection.execute(
+            upsert(delivery)
+            .values(
+                id=str(uuid4()),
+                event_id=event.id,
+                event_type=event.type,
+                incident_id=event.incident_id,
+                sequence=event.sequence,
+                receiver=receiver,
+                priority=event.priority.value,
+                body=event.body,
+                status=(DeliveryStatus.CANCELLED if cancelled else DeliveryStatus.PENDING).value,
+                attempts=0,
+                created_at=at,
+                next_at=at,
+                finished_at=at if cancelled else None,
+                last_status=None,
+                last_reason=disabled.get(receiver),
+            )
+            .on_conflict_do_nothing(index_elements=["event_id", "receiver"])
+        )
+        pending += 0 if cancelled else inserted.rowcount
+    return pending
+
+
+async def next_due(connection: AsyncConnection, receiver: str, *, at: float) -> DeliveryRecord | None:
+    """Return the alert to try now, or None when none is due.
+
+    Alerts never tried come first, oldest first: a backlog of failures does not hold up what is new. Then those to be
+    tried again: urgent before normal, oldest first.
+    """
+    tried = delivery.c.attempts > 0
+    query = (
+        select(delivery)
+        .where(_pending_of(receiver), delivery.c.next_at <= at)
+        .order_by(
+            tried,
+            and_(tried, delivery.c.priority != Priority.URGENT.value),
+            delivery.c.created_at,
+            delivery.c.sequence,
+            delivery.c.id,
+        )
+        .limit(1)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else _record(row)
+
+
+async def next_due_at(connection: AsyncConnection, receiver: str) -> float | None:
+    """Return when the next attempt for a receiver is due (perhaps in the past), or None when nothing is pending."""
+    query = select(func.min(delivery.c.next_at)).where(_pending_of(receiver))
+    due_at: float | None = (await connection.execute(query)).scalar_one()
+    return due_at
+
+
+async def record_delivered(connection: AsyncConnection, delivery_id: str, *, at: float, http_status: int) -> bool:
+    """Note that the receiver took it; returns False, changing nothing, when the row was not pending."""
+    return await _finish_attempt(
+        connection,
+        delivery_id,
+        {"status": DeliveryStatus.DELIVERED.value, "finished_at": at, "last_status": http_status, "last_reason": None},
+    )
+
+
+async def record_failed(
+    connection: AsyncConnection,
+    delivery_id: str,
+    *,
+    at: float,
+    next_at: float | None,
+    reason: str,
+    http_status: int | None,
+) -> bool:
+    """Note a failed attempt: due again at `next_at`, or dead if that is None; False when the row was not pending."""
+    values: dict[str, Any] = {"last_status": http_status, "last_reason": reason}
+    if next_at is None:
+        values |= {"status": DeliveryStatus.DEAD.value, "finished_at": at}
+    else:
+        values |= {"next_at": next_at}
+    return await _finish_attempt(connection, delivery_id, values)
+
+
+async def hasten(connection: AsyncConnection, receiver: str, *, at: float) -> int:
+    """Make everything due that waits because its receiver was away (no answer, 429 or 5xx); returns how many.
+
+    For the moment in which a receiver is back: its backlog need not wait for hours still to go in the schedule.
+    """
+    was_away = or_(delivery.c.last_status.is_(None), delivery.c.last_status >= _TOO_MANY_REQUESTS)
+    hastened = await connection.execute(
+        update(delivery).where(_pending_of(receiver), delivery.c.next_at > at, was_away).values(next_at=at)
+    )
+    return hastened.rowcount
+
+
+async def disable_receiver(connection: AsyncConnection, receiver: str, *, at: float, reason: str) -> int:
+    """Send a receiver nothing more: cancels what is pending for it and returns how many alerts that were."""
+    await connection.execute(
+        upsert(receiver_state)
+        .values(receiver=receiver, disabled_at=at, disabled_reason=reason)
+        .on_conflict_do_update(index_elements=["receiver"], set_={"disabled_at": at, "disabled_reason": reason})
+    )
+    cancelled = await connection.execute(
+        update(delivery)
+        .where(_pending_of(receiver))
+        .values(status=DeliveryStatus.CANCELLED.value, finished_at=at, last_reason=reason)
+    )
+    return cancelled.rowcount
+
+
+async def enable_receiver(connection: AsyncConnection, receiver: str) -> bool:
+    """Send a disabled receiver alerts again, from the next one on; returns False when it was not disabled.
+
+    What was cancelled meanwhile stays so until it is replayed.
+    """
+    enabled = await connection.execute(
+        update(receiver_state)
+        .where(receiver_state.c.receiver == receiver, receiver_state.c.disabled_at.is_not(None))
+        .values(disabled_at=None, disabled_reason=None)
+    )
+    return enabled.rowcount == 1
+
+
+async def disabled_receivers(connection: AsyncConnection) -> dict[str, str]:
+    """Return the receivers that get nothing more, each with the static reason word."""
+    query = select(receiver_state.c.receiver, receiver_state.c.disabled_reason).where(
+        receiver_state.c.disabled_at.is_not(None)
+    )
+    return {row.receiver: row.disabled_reason for row in (await connection.execute(query)).all()}
+
+
+async def backlogs(connection: AsyncConnection) -> dict[str, Backlog]:
+    """Return what waits and what was given up, per receiver that has any of either."""
+    pending = delivery.c.status == DeliveryStatus.PENDING.value
+    query = (
+        select(
+            delivery.c.receiver,
+            func.sum(case((pending, 1), else_=0)).label("pending"),
+            func.sum(case((pending, 0), else_=1)).label("given_up"),
+            func.min(case((pending, delivery.c.created_at))).label("oldest_at"),
+        )
+        .where(delivery.c.status != DeliveryStatus.DELIVERED.value)
+        .group_by(delivery.c.receiver)
+    )
+    rows = (await connection.execute(query)).all()
+    return {row.receiver: Backlog(pending=row.pending, given_up=row.given_up, oldest_at=row.oldest_at) for row in rows}
+
+
+async def dead_letters(
+    connection: AsyncConnection, *, receiver: str | None = None, limit: int = 100
+) -> Sequence[DeliveryRecord]:
+    """Return alerts that were given up or cancelled, newest first."""
+    query = select(delivery).where(_given_up()).order_by(delivery.c.finished_at.desc(), delivery.c.id).limit(limit)
+    if receiver is not None:
+        query = query.where(delivery.c.receiver == receiver)
+    return [_record(row) for row in (await connection.execute(query)).all()]
+
+
+async def replay(
+    connection: AsyncConnection, *, at: float, delivery_id: str | None = None, receiver: str | None = None
+) -> int:
+    """Make dead letters due again, all or the given ones, with the whole schedule before them and under their old ids.
+
+    Those of a disabled receiver stay as they are: enable it first.
+
+    Returns:
+        How many will be sent again.
+    """
+    disabled = select(receiver_state.c.receiver).where(receiver_state.c.disabled_at.is_not(None))
+    statement = update(delivery).where(_given_up(), delivery.c.receiver.not_in(disabled))
+    if delivery_id is not None:
+        statement = statement.where(delivery.c.id == delivery_id)
+    if receiver is not None:
+        statement = statement.where(delivery.c.receiver == receiver)
+    replayed = await connection.execute(
+        statement.values(status=DeliveryStatus.PENDING.value, attempts=0, next_at=at, finished_at=None)
+    )
+    return replayed.rowcount
+
+
+async def of_incident(connection: AsyncConnection, incident_id: str) -> Sequence[DeliveryRecord]:
+    """Return an incident's alerts to all receivers, oldest first."""
+    query = (
+        select(delivery)
+        .where(delivery.c.incident_id == incident_id)
+        .order_by(delivery.c.created_at, delivery.c.sequence, delivery.c.receiver)
+    )
+    return [_record(row) for row in (await connection.execute(query)).all()]
+
+
+def _pending_of(receiver: str) -> ColumnElement[bool]:
+    return and_(delivery.c.receiver == receiver, delivery.c.status == DeliveryStatus.PENDING.value)
+
+
+def _given_up() -> ColumnElement[bool]:
+    return delivery.c.status.in_([status.value for status in GIVEN_UP])
+
+
+async def _finish_attempt(connection: AsyncConnection, delivery_id: str, values: dict[str, Any]) -> bool:
+    result = await connection.execute(
+        update(delivery)
+        .where(delivery.c.id == delivery_id, delivery.c.status == DeliveryStatus.PENDING.value)
+        .values(attempts=delivery.c.attempts + 1, **values)
+    )
+    return result.rowcount == 1
+
+
+def _record(row: Row[Any]) -> DeliveryRecord:
+    return DeliveryRecord(**row._mapping)
