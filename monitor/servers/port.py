@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from monitor.vocabulary import StreamRef
 
@@ -180,4 +180,13 @@ class MediaServer(Protocol):
 
     def gate_reply(self, request: GateRequest | None, *, allow: bool) -> GateReply:
         """Build the answer; `request` is None when it could not be parsed."""
+        ...
+
+
+@runtime_checkable
+class EndsStreams(Protocol):
+    """An adapter that cannot see by itself that a stream is over; check with ``isinstance`` and tell it."""
+
+    def mark_ended(self, ref: StreamRef) -> None:
+        """Note that the watcher has read the stream to its end; unknown streams are ignored."""
         ...
