@@ -114,6 +114,10 @@ class Assignment:
         """Return the weight that one watcher has been given."""
         return sum(self._weight(stream_id) for stream_id, place in self._places.items() if place == member)
 
+    def is_spare(self, member: int) -> bool:
+        """Whether a watcher has joined and waits to take over from another."""
+        return member in self._members[self.active :]
+
     @property
     def unplaced(self) -> tuple[str, ...]:
         """Streams that wait for a place."""

@@ -1,0 +1,54 @@
+"""Which watcher processes may have evidence of which stream."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from monitor.watch.child import WatcherChild
+from monitor.watch.messages import Evidence
+from monitor.watch.recent import KEEP_AFTER_RELEASE_S
+
+
+@dataclass(slots=True)
+class EvidenceHolders:
+    """Remembers where each stream is and was, for as long as a watcher keeps what it saw."""
+
+    _holders: dict[str, dict[WatcherChild, float | None]] = field(default_factory=dict)
+
+    def came(self, stream_id: str, child: WatcherChild) -> None:
+        """A process watches the stream from now on."""
+        holders = self._holders.setdefault(stream_id, {})
+        holders.pop(child, None)
+        holders[child] = None
+
+    def left(self, stream_id: str, child: WatcherChild, now_s: float) -> None:
+        """A process watches the stream no longer, and keeps what it has for a while."""
+        if child in (holders := self._holders.get(stream_id, {})):
+            holders[child] = now_s
+
+    def ended(self, child: WatcherChild) -> None:
+        """A process is gone with all that it had."""
+        for holders in self._holders.values():
+            holders.pop(child, None)
+
+    def forget(self, now_s: float) -> None:
+        """Drop what no process keeps any more."""
+        for stream_id, holders in list(self._holders.items()):
+            for child, left_s in list(holders.items()):
+                if left_s is not None and now_s - left_s > KEEP_AFTER_RELEASE_S:
+                    del holders[child]
+            if not holders:
+                del self._holders[stream_id]
+
+    async def ask(self, stream_id: str, deadline_s: float) -> Evidence:
+        """Return what every holder has of a stream, in the order in which they had it; empty if nobody answers."""
+        children = tuple(self._holders.get(stream_id, ()))
+        answers = await asyncio.gather(*(child.evidence(stream_id, deadline_s) for child in children))
+        parts = [answer for answer in answers if answer is not None]
+        return Evidence(
+            request_id=0,
+            stream_id=stream_id,
+            frames=tuple(frame for part in parts for frame in part.frames),
+            scores=tuple(score for part in parts for score in part.scores),
+        )
