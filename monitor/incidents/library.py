@@ -45,3 +45,25 @@ def load_protocols(directory: Path) -> dict[str, Definition]:
     if problems:
         raise ProtocolDefinitionError(problems)
     return definitions
+
+
+def load_protocol(name_or_file: str, directory: Path) -> Definition:
+    """Read one protocol: a file of its own, or one of `directory` by name; blocks while it reads.
+
+    Raises:
+        ProtocolDefinitionError: there is none of that name, or a file has mistakes.
+    """
+    path = Path(name_or_file)
+    if path.suffix in {".yaml", ".yml"}:
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            what = f"the file cannot be read ({error.strerror or type(error).__name__})"
+            problem = Problem(name_or_file, "", what, "name a protocol file, or a protocol")
+            raise ProtocolDefinitionError([problem]) from None
+        return next(iter(load_definitions({name_or_file: text}).values()))
+    definitions = load_protocols(directory)
+    if name_or_file not in definitions:
+        mend = f"there are: {', '.join(definitions)}"
+        raise ProtocolDefinitionError([Problem(str(directory), name_or_file, "there is no such protocol", mend)])
+    return definitions[name_or_file]

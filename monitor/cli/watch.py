@@ -1,0 +1,201 @@
+"""`livecordon watch`: the whole pipeline on files or addresses, with nothing cut and nothing sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from monitor import shipped
+from monitor.classify.onnx_classifier import OnnxClassifier
+from monitor.classify.package import find_package, load_package
+from monitor.classify.port import Classifier
+from monitor.cli.options import config_option
+from monitor.cli.stream_time import Record, StreamTimeRun
+from monitor.config.loading import load_config
+from monitor.detect.persistence import DetectionRule
+from monitor.detect.rules import rules_for
+from monitor.errors import LivecordonError, SourceError
+from monitor.incidents.library import load_protocol
+from monitor.protocol.definition import Definition
+from monitor.redact import redact_text, redact_url
+from monitor.video.source import VideoSource
+
+_LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pipeline:
+    classifier: Classifier
+    definition: Definition
+    rules: dict[str, DetectionRule]
+    open_timeout_s: float
+    read_timeout_s: float
+    realtime: bool
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@config_option
+@click.option("--model", metavar="M", help="Model package: a name or a folder; the configuration's by default.")
+@click.option("--protocol", metavar="P", help="Protocol: a name or a file; the configuration's default by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@click.option("--realtime", is_flag=True, help="Read files no faster than they would play.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    metavar="FILE.png",
+    help="Draw the scores.",
+)
+def watch(
+    *,
+    sources: tuple[str, ...],
+    config_file: Path | None,
+    model: str | None,
+    protocol: str | None,
+    as_json: bool,
+    realtime: bool,
+    plot: Path | None,
+) -> int:
+    """Watch files or live addresses, one after the other, and print what Livecordon would do.
+
+    The real sampling, model, persistence and protocol; deadlines run in stream time. Nothing is cut and nothing is
+    sent. Exit status 1 if a source could not be watched; the others are watched all the same.
+    """
+    pipeline = _build(config_file, model=model, protocol=protocol, realtime=realtime)
+    if plot is not None and not _can_plot():
+        raise click.UsageError("--plot needs matplotlib: install livecordon[plot]")
+    console = Console(stderr=True)
+    failed = 0
+    drawn: list[tuple[str, list[Record]]] = []
+    for source in sources:
+        records: list[Record] = []
+        try:
+            for record in _watched(source, pipeline, console):
+                records.append(record)
+                _print(record, as_json=as_json)
+        except LivecordonError as error:
+            failed += 1
+            click.echo(f"livecordon: {_shown(source)}: {redact_text(str(error))}", err=True)
+        if records:
+            drawn.append((_shown(source), records))
+    if plot is not None and drawn:
+        from monitor.cli.watch_plot import draw  # noqa: PLC0415 - matplotlib is slow to import and optional
+
+        draw(plot, drawn, rules=pipeline.rules, definition=pipeline.definition)
+        click.echo(f"drew {plot}", err=True)
+    return 1 if failed else 0
+
+
+def _build(config_file: Path | None, *, model: str | None, protocol: str | None, realtime: bool) -> _Pipeline:
+    config = load_config(config_file, os.environ).config
+    package = load_package(find_package(model or config.watch.model, config.watch.models_dir))
+    definition = load_protocol(
+        protocol or config.protocol.default, config.protocol.directory or shipped.protocols_dir()
+    )
+    return _Pipeline(
+        classifier=OnnxClassifier(package),
+        definition=definition,
+        rules=rules_for(config.detection, package),
+        open_timeout_s=config.watch.open_timeout,
+        read_timeout_s=config.watch.read_timeout,
+        realtime=realtime,
+    )
+
+
+def _watched(source: str, pipeline: _Pipeline, console: Console) -> Iterator[Record]:
+    """Yield every record of one source.
+
+    Raises:
+        SourceError: it cannot be opened, has no video, or broke off; what was seen before has been yielded.
+    """
+    run = StreamTimeRun(pipeline.definition, pipeline.rules)
+    live = source.partition("://")[0].lower() in _LIVE_SCHEMES
+    stop = threading.Event()
+    with VideoSource.open(
+        source, open_timeout_s=pipeline.open_timeout_s, read_timeout_s=pipeline.read_timeout_s, live=live
+    ) as opened:
+        length_s = opened.info.duration_s
+        broken: SourceError | None = None
+        with _progress(console) as progress:
+            task = progress.add_task(_shown(source), total=length_s)
+            clips = opened.clips(
+                pipeline.classifier.clip_spec,
+                posture=lambda: run.posture,
+                keep=None,
+                stop=stop,
+                decode_slots=None,
+            )
+            began_s = time.monotonic()
+            try:
+                for clip in clips:
+                    if pipeline.realtime and not live:
+                        time.sleep(max(0.0, began_s + clip.times_s[-1] - time.monotonic()))
+                    scores = pipeline.classifier.classify([clip])[0]
+                    by_label = dict(zip(pipeline.classifier.labels, map(float, scores), strict=True))
+                    yield from run.observe(clip.times_s[0], clip.times_s[-1], by_label)
+                    progress.update(task, completed=clip.times_s[-1])
+            except SourceError as error:
+                # What was seen before the source broke off is worth telling all the same.
+                broken = error
+            progress.update(task, completed=length_s or run.seen_until_s)
+    if length_s is not None and broken is None:
+        yield from run.advance(length_s)
+    yield run.summary(_shown(source), length_s if broken is None else None)
+    if broken is not None:
+        raise broken
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} s of stream"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _print(record: Record, *, as_json: bool) -> None:
+    if as_json:
+        # A reader at the other end of a pipe wants each line when it happens.
+        sys.stdout.write(json.dumps(record) + "\n")
+        sys.stdout.flush()
+        return
+    match record["type"]:
+        case "detection":
+            what = f"{record['label']} {'raised to' if record['raised'] else 'fell to'} {record['severity']}"
+        case "transition":
+            what = f"{record['from']} -> {record['to']} ({record['reason'].replace('_', ' ')})"
+        case "effect":
+            what = f"would {record['effect'].replace('_', ' ')}"
+        case "summary":
+            click.echo(
+                f"{record['source']}: {record['duration_s']:.1f} s, {record['clips']} clips, "
+                f"worst {record['max_severity']}, ends in {record['final_state']}"
+            )
+            return
+        case _:
+            return
+    click.echo(f"  {record['t']:8.2f} s  {what}")
+
+
+def _shown(source: str) -> str:
+    return redact_url(source) if "://" in source else source
+
+
+def _can_plot() -> bool:
+    from importlib.util import find_spec  # noqa: PLC0415 - only with --plot
+
+    return find_spec("matplotlib") is not None
