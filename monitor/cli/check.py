@@ -111,6 +111,8 @@ async def _probe_all(loaded: LoadedConfig) -> tuple[list[Problem], list[Problem]
             problems.append(
                 loaded.problem(("servers", index), _words(failure), "is it running, and the address right?")
             )
+        except ProblemsError as failure:
+            problems += failure.problems
         else:
             warnings += [loaded.problem(("servers", index), redact_text(warning)) for warning in found]
     return problems, warnings

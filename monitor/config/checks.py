@@ -13,6 +13,7 @@ from monitor.config.secrets import (
     missing_variables,
     readable_by_others,
     resolve_secret,
+    shown_variable,
     signing_secret_weakness,
     token_weakness,
 )
@@ -144,7 +145,7 @@ def _static_streams(config: Config, environ: Mapping[str, str]) -> Iterator[Find
         for position, stream in enumerate(server.streams):
             path: Path = ("servers", index, "streams", position, "url")
             for name in missing_variables(stream.url, environ):
-                yield path, f"environment variable {name} is not set", "set it"
+                yield path, f"{shown_variable(name)} is not set", "set it"
             scheme, separator, _ = stream.url.partition("://")
             if separator and "$" not in scheme and scheme.lower() not in _SCHEMES:
                 yield path, "this kind of address cannot be watched", f"use {', '.join(sorted(_SCHEMES))} or a path"

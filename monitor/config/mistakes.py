@@ -20,15 +20,16 @@ _PATTERNS: Final = (
     (r"^(\[", "write address and port, such as 127.0.0.1:8930"),
     (r"^[A-Za-z_]", "write the name of an environment variable, not its value"),
 )
-_WANTED: Final = {
-    "model": "a section with keys of its own",
-    "dict": "a section with keys of its own",
-    "tuple": "a list: start each entry with a dash",
-    "string": "text: put it in quotes",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "path": "a path",
+_SECTION: Final = ("this is no section", "indent its settings below it, one `key: value` in a line")
+_WRONG_TYPES: Final = {
+    "model": _SECTION,
+    "dict": _SECTION,
+    "tuple": ("this is no list", "start each entry with a dash"),
+    "string": ("this is no text", "put it in quotes"),
+    "int": ("this is no whole number", "write digits, such as 3"),
+    "float": ("this is no number", "write digits, such as 0.5"),
+    "bool": ("this is neither true nor false", "write one of them"),
+    "path": ("this is no path", "write one, or remove the line"),
 }
 
 
@@ -50,9 +51,11 @@ def _explain(mistake: ErrorDetails, path: Path, data: Any) -> tuple[Path, str, s
     family = kind.partition("_")[0]
     if special := _SPECIAL.get(kind):
         return special(path, data, context)
-    if kind.endswith(("_type", "_parsing")) and family in _WANTED:
-        return path, *_halves(f"this should be {_WANTED[family]}")
-    return path, *_halves(f"this {mistake['msg'].removeprefix('Input ')}")
+    if context.get("class_name") == "Secret":
+        return path, "a secret never stands in this file", "name where it is found: {env: NAME} or {file: path}"
+    if kind.endswith(("_type", "_parsing", "_from_float")) and family in _WRONG_TYPES:
+        return path, *_WRONG_TYPES[family]
+    return path, "this value does not fit", mistake["msg"].replace("Input", "it")
 
 
 def _unknown_key(path: Path, data: Any, _context: Mapping[str, Any]) -> tuple[Path, str, str]:

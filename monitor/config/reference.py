@@ -63,7 +63,7 @@ A secret's value is never printed, logged or put into an error.
 
 def markdown() -> str:
     """Return the page."""
-    return "\n".join([_INTRODUCTION, *_sections("", config_schema())]) + "\n"
+    return "\n".join([_INTRODUCTION, *_sections("", config_schema())]).rstrip() + "\n"
 
 
 def setting_paths() -> list[str]:

@@ -29,7 +29,7 @@ def resolve_secret(secret: Secret, environ: Mapping[str, str]) -> SecretStr:
 
     Raises:
         ConfigError: the variable is not set, the file cannot be read, or what it holds is empty. The one problem
-            names the variable or file and never quotes its content.
+            has no place (the caller knows where the secret is named), and quotes neither content nor path.
     """
     if secret.env is not None:
         return _from_environment(secret.env, environ)
@@ -46,7 +46,7 @@ def expand_variables(text: str, environ: Mapping[str, str]) -> str:
         ConfigError: a variable is not set; one problem for each.
     """
     if missing := missing_variables(text, environ):
-        raise ConfigError([Problem(f"environment variable {name}", "", "is not set", "set it") for name in missing])
+        raise ConfigError([Problem(shown_variable(name), "", "is not set", "set it") for name in missing])
     return _VARIABLE.sub(lambda match: environ[match[1]], text)
 
 
@@ -58,6 +58,11 @@ def missing_variables(text: str, environ: Mapping[str, str]) -> tuple[str, ...]:
 def variables_in(text: str) -> tuple[str, ...]:
     """Return the names in ``${…}``, in order."""
     return tuple(_VARIABLE.findall(text))
+
+
+def shown_variable(name: str) -> str:
+    """Return how a message may name a variable: one that is not all capitals could be a secret in the wrong place."""
+    return f"environment variable {name}" if name.isupper() else "the environment variable that is named here"
 
 
 def token_weakness(token: SecretStr) -> str | None:
@@ -99,7 +104,7 @@ def _from_environment(name: str, environ: Mapping[str, str]) -> SecretStr:
     value = environ.get(name, "").strip()
     if not value:
         what = "is empty" if name in environ else "is not set"
-        raise _unusable(f"environment variable {name} {what}", "set it to the secret")
+        raise _unusable(f"{shown_variable(name)} {what}", "set it to the secret")
     return SecretStr(value)
 
 
@@ -108,13 +113,13 @@ def _from_file(file: Path) -> SecretStr:
         with file.open("rb") as opened:
             content = opened.read(MAX_SECRET_FILE_BYTES)
     except OSError as failure:
-        raise _unusable(f"{file} cannot be read ({failure.strerror})", "check path and permissions") from None
+        raise _unusable(f"the file cannot be read ({failure.strerror})", "check path and permissions") from None
     try:
         value = content.partition(b"\n")[0].decode().strip()
     except UnicodeDecodeError:
-        raise _unusable(f"{file} holds no text", "is it the right file?") from None
+        raise _unusable("the file holds no text", "is it the right one?") from None
     if not value:
-        raise _unusable(f"the first line of {file} is empty", "put the secret there")
+        raise _unusable("the first line of the file is empty", "put the secret there")
     return SecretStr(value)
 
 
