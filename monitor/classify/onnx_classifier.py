@@ -49,6 +49,22 @@ class OnnxClassifier(Classifier):
             ClassifierError: the provider is unknown or not installed, or ONNX Runtime fell back to another one.
             ModelPackageError: the self-test's vectors cannot be read, or give other scores than stored.
         """
+        self._prepare(package, provider)
+        self._self_test()
+        _log.info("classifier_ready", model=self.name, provider=provider)
+
+    @classmethod
+    def untested(cls, package: ModelPackage, provider: str = "cpu") -> OnnxClassifier:
+        """Return a classifier that has not run its self-test: for those who write a package and its vectors.
+
+        Raises:
+            ClassifierError: as when created.
+        """
+        classifier = cls.__new__(cls)
+        classifier._prepare(package, provider)  # noqa: SLF001 - its own class
+        return classifier
+
+    def _prepare(self, package: ModelPackage, provider: str) -> None:
         self._package = package
         self._manifest = package.manifest
         self._provider = provider
@@ -58,8 +74,6 @@ class OnnxClassifier(Classifier):
             for index, label in enumerate(label for output in self._manifest.outputs for label in output.labels)
             if label in self._manifest.operating_points
         ]
-        self._self_test()
-        _log.info("classifier_ready", model=self.name, provider=provider)
 
     @property
     @override

@@ -1,0 +1,111 @@
+"""Writes the package: graph with its fitted head, self-test vectors, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import yaml
+from numpy.typing import NDArray
+
+from models.training.fitting import STRONGEST, Head
+from models.training.graph_builder import GraphBuilder
+from models.training.motion_features import FRAMES, HEIGHT, SPACING_S, WIDTH, MotionFeatures
+from models.training.samples import FLOW_PRESET
+from monitor.classify.manifest import Manifest
+from monitor.classify.onnx_classifier import OnnxClassifier
+from monitor.classify.package import load_package
+from monitor.video.clip import Clip
+from monitor.vocabulary import Posture
+
+LABEL = "violence"
+TOLERANCE = 0.02
+"""Optical flow differs in the last digits between builds of OpenCV."""
+
+
+def build_graph(head: Head) -> onnx.ModelProto:
+    """Return the whole model: luma, flow and gaps in, probability out."""
+    graph = GraphBuilder()
+    measured = MotionFeatures(graph)
+    scaled = graph.div(graph.sub(measured.matrix(), graph.const(head.mean)), graph.const(head.std))
+    scaled = graph.op("Clip", scaled, graph.const(-STRONGEST), graph.const(STRONGEST))
+    logits = graph.add(graph.op("MatMul", scaled, graph.const(head.weights[:, None])), graph.const([head.bias]))
+    return graph.build("violent_motion", {"score": (graph.op("Sigmoid", logits), ["batch", 1])})
+
+
+def write_package(folder: Path, model: onnx.ModelProto, facts: dict[str, Any]) -> None:
+    """Write model, self-test and manifest, then load them back as the daemon would.
+
+    Args:
+        folder: Where to.
+        model: The graph.
+        facts: What the manifest says beyond the inputs and outputs: name, version, summary, licence,
+            operating_points, training_data, limits.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = model.SerializeToString()
+    (folder / "model.onnx").write_bytes(content)
+    document = {
+        "manifest_version": 1,
+        **{key: facts[key] for key in ("name", "version", "summary", "licence")},
+        "file": "model.onnx",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "clip": {
+            "frames": FRAMES,
+            "spacing_s": round(SPACING_S, 4),
+            "width": WIDTH,
+            "height": HEIGHT,
+            "colour": "rgb",
+        },
+        "inputs": [
+            {"name": "luma", "kind": "luma", "layout": "NTHW", "dtype": "uint8"},
+            {"name": "flow", "kind": "dis_flow", "layout": "NTHWC", "dtype": "float32", "preset": FLOW_PRESET},
+            {"name": "gaps", "kind": "spacing", "layout": "NT", "dtype": "float32"},
+        ],
+        "outputs": [{"name": "score", "labels": [LABEL], "activation": "none"}],
+        **{key: facts[key] for key in ("operating_points", "training_data", "limits")},
+        "self_test": {"file": "self_test.npz", "tolerance": TOLERANCE},
+    }
+    Manifest.model_validate(document)
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    (folder / "manifest.yaml").write_text("# Written by models/training/train.py.\n" + text)
+    frames, times_s = self_test_clips()
+    np.savez_compressed(folder / "self_test.npz", frames=frames, times_s=times_s, scores=np.zeros((len(frames), 1)))
+    clips = [as_clip(*pair) for pair in zip(frames, times_s, strict=True)]
+    scores = OnnxClassifier.untested(load_package(folder)).classify(clips)
+    np.savez_compressed(folder / "self_test.npz", frames=frames, times_s=times_s, scores=scores)
+
+
+def as_clip(frames: NDArray[np.uint8], times_s: NDArray[np.float64]) -> Clip:
+    """Return a clip as sampling delivers it."""
+    return Clip(
+        frames=frames,
+        times_s=tuple(float(time_s) for time_s in times_s),
+        arrived_at=0.0,
+        posture=Posture.CALM,
+        spacing_honoured=True,
+    )
+
+
+def self_test_clips() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return made-up clips, ``(3, T, H, W, 3)``, and their times, ``(3, T)``: still, panning, discs that fight."""
+    rng = np.random.default_rng(7)
+    noise = cv2.GaussianBlur(rng.random((HEIGHT * 2, WIDTH * 2)).astype(np.float32), (0, 0), 4)
+    texture = cv2.normalize(noise, None, 16, 235, cv2.NORM_MINMAX).astype(np.uint8) & 0xF8  # type: ignore[call-overload] # None is allowed
+    still = [texture[:HEIGHT, :WIDTH]] * FRAMES
+    pan = [texture[step * 2 : step * 2 + HEIGHT, step * 4 : step * 4 + WIDTH] for step in range(FRAMES)]
+    places = rng.uniform((20, 20), (WIDTH - 20, HEIGHT - 20), (6, 2))
+    fight = []
+    for _ in range(FRAMES):
+        places = np.clip(places + rng.normal(0, 7, places.shape), 8, (WIDTH - 8, HEIGHT - 8))
+        picture = texture[:HEIGHT, :WIDTH].copy()
+        for number, (x, y) in enumerate(places):
+            cv2.circle(picture, (int(x), int(y)), 6 + number, (40 * number,), -1)
+        fight.append(picture)
+    grey = np.stack([np.stack(clip) for clip in (still, pan, fight)])
+    times_s = np.stack([np.arange(FRAMES) * SPACING_S, np.arange(FRAMES) * SPACING_S, np.arange(FRAMES) * 0.08])
+    return np.repeat(grey[..., None], 3, axis=4), times_s
