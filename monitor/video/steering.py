@@ -31,6 +31,9 @@ CALM_LONGEST_S = 4.0
 CALM_SPACED_S = 2.0
 STRIDE_S = {Posture.CLOSE: 0.5, Posture.FULL: 0.25}
 
+FASTEST_FRAME_RATE = 120
+"""Where more packets come in a second of stream time, the publisher's clock may be slowed down to be looked at less."""
+
 MAX_HELD_BYTES = 8 * 1024 * 1024
 """Held packets beyond this are decoded at once: 4 s at 16 Mb/s."""
 
@@ -104,6 +107,7 @@ class Steering:
         self._window_is_burst = False
         self._sliding: SlidingSampler[VideoFrame] | None = None
         self._sampled_at_s: float | None = None
+        self._unseen_packets = 0
         self._not_before_s = 0.0
         self._frame_s: float | None = None
         self._kept_at_s: float | None = None
@@ -122,6 +126,7 @@ class Steering:
             SourceError, SourceLimitError: as `monitor.video.decoder.FrameDecoder.decode`.
         """
         now_s = read.placed.time_s
+        self._unseen_packets += 1
         if self._sampled_at_s is None:
             self._sampled_at_s = now_s
         if read.placed.broken:
@@ -161,16 +166,16 @@ class Steering:
             if self._following:
                 clips += self._drain()
                 self._following = False
-            if now_s - self._last_sampled_s >= CALM_SHORTEST_S - _JITTER_S or not self._clips:
+            if self._unseen_s(now_s) >= CALM_SHORTEST_S - _JITTER_S or not self._clips:
                 self._open_window(now_s, burst=True)
                 self._following = True
         self._hold(read, head=head)
         if not self._following:
-            if now_s - self._last_sampled_s < CALM_LONGEST_S and self._held_bytes <= MAX_HELD_BYTES:
+            if self._unseen_s(now_s) < CALM_LONGEST_S and self._held_bytes <= MAX_HELD_BYTES:
                 return clips
             self._open_window(now_s, burst=False)
             return clips + self._catch_up()
-        if self._window is None and now_s - self._last_sampled_s >= CALM_SPACED_S:
+        if self._window is None and self._unseen_s(now_s) >= CALM_SPACED_S:
             self._open_window(now_s, burst=False)
         clips += self._feed(read)
         if self._window_is_burst and (self._window is None or self._fed_enough(read, self._window)):
@@ -199,10 +204,11 @@ class Steering:
         self._window_is_burst = burst
         self._frames_of_burst = 0
         self._sampled_at_s = start_s
+        self._unseen_packets = 0
 
-    @property
-    def _last_sampled_s(self) -> float:
-        return 0.0 if self._sampled_at_s is None else self._sampled_at_s
+    def _unseen_s(self, now_s: float) -> float:
+        """Return the time since the start of the last clip, however slowly the publisher's clock runs."""
+        return max(now_s - (self._sampled_at_s or 0.0), self._unseen_packets / FASTEST_FRAME_RATE)
 
     # -- close and full: every stream followed
 

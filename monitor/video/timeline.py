@@ -11,6 +11,11 @@ GAP_FORWARD_S = 10.0
 STEP_BACK_S = 1.0
 """A step back beyond this is a break: muxers that interleave loosely stay below it."""
 
+REORDER_S = 10.0
+"""A presentation time further than this from its decoding time is taken for a lie and not used."""
+
+_CROWD = 150
+_CROWD_S = 0.5
 _FALLBACK_FRAME_S = 1 / 25
 _FALLBACK_TIME_BASE = Fraction(1, 90_000)
 
@@ -34,7 +39,11 @@ class Placed:
 
 
 class Timeline:
-    """Maps a publisher's timestamps to ticks that start at 0 and survive missing, wrapping and jumping values."""
+    """Maps a publisher's timestamps to ticks that start at 0 and survive missing, wrapping, jumping and false values.
+
+    A clock that stands still or crawls (over 300 packets to a second) would keep a stream from ever being due for a
+    look; from then on its packets are counted, at the nominal frame rate, and its timestamps ignored.
+    """
 
     def __init__(self, time_base: Fraction | None, frame_rate: float | None) -> None:
         self.time_base = time_base or _FALLBACK_TIME_BASE
@@ -42,29 +51,42 @@ class Timeline:
         self._frame_ticks = max(1, round((1 / frame_rate if frame_rate else _FALLBACK_FRAME_S) / self._tick_s))
         self._shift: int | None = None
         self._last: int | None = None
+        self._counting = False
+        self._crowd = 0
+        self._crowd_from = 0
 
     def place(self, pts: int | None, dts: int | None) -> Placed:
         """Return where the next packet, in reading order, stands on the line."""
         mark = pts if dts is None else dts
-        if mark is None:
-            self._last = 0 if self._last is None else self._last + self._frame_ticks
-            guess_s = self._last * self._tick_s
-            return Placed(None, None, guess_s, guess_s, broken=False)
+        if mark is None or self._counting:
+            return self._counted(broken=False)
+        if self._crowded():
+            self._counting = True
+            return self._counted(broken=True)
+        if pts is not None and abs(pts - mark) * self._tick_s > REORDER_S:
+            pts = None
         broken = False
         if self._shift is None:
             # Presentation of the first packet is the origin, so that a first keyframe has time 0 and a negative dts.
-            self._shift = -(mark if pts is None else pts) + (0 if self._last is None else self._last)
+            self._shift = -(mark if pts is None else pts)
+            if self._last is not None:
+                self._shift = self._last + self._frame_ticks - mark
         elif self._last is not None:
             step_s = (mark + self._shift - self._last) * self._tick_s
             broken = step_s > GAP_FORWARD_S or step_s < -STEP_BACK_S
             if broken:
                 self._shift = self._last + self._frame_ticks - mark
-        placed_pts = None if pts is None else pts + self._shift
-        placed_dts = None if dts is None else dts + self._shift
         here = mark + self._shift
-        self._last = here if self._last is None or broken else max(self._last, here)
+        self._last = here if self._last is None else max(self._last, here)
+        placed_pts = None if pts is None else pts + self._shift
         shown = here if placed_pts is None else placed_pts
-        return Placed(placed_pts, placed_dts, shown * self._tick_s, here * self._tick_s, broken=broken)
+        return Placed(
+            pts=placed_pts,
+            dts=None if dts is None else here,
+            time_s=shown * self._tick_s,
+            decode_s=here * self._tick_s,
+            broken=broken,
+        )
 
     def seconds(self, ticks: int) -> float:
         """Return stream seconds for ticks that `place` handed out."""
@@ -73,3 +95,17 @@ class Timeline:
     def next_frame_s(self, last_s: float | None) -> float:
         """Return a guess for a frame that has no time of its own: one frame after `last_s`."""
         return 0.0 if last_s is None else last_s + self._frame_ticks * self._tick_s
+
+    def _counted(self, *, broken: bool) -> Placed:
+        self._last = 0 if self._last is None else self._last + self._frame_ticks
+        here_s = self._last * self._tick_s
+        if self._counting:
+            return Placed(self._last, self._last, here_s, here_s, broken=broken)
+        return Placed(None, None, here_s, here_s, broken=broken)
+
+    def _crowded(self) -> bool:
+        last = self._last or 0
+        if (last - self._crowd_from) * self._tick_s >= _CROWD_S:
+            self._crowd, self._crowd_from = 0, last
+        self._crowd += 1
+        return self._crowd > _CROWD
