@@ -57,11 +57,14 @@ GATE_SECONDS = Histogram(
     "Time to answer the publish gate.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5),
 )
+HTTP_REQUESTS = Counter("livecordon_http_requests_total", "Requests answered, by kind of client.", ["area", "code"])
 BLOCKS_ACTIVE = Gauge("livecordon_blocks_active", "Publishers barred now.")
 STORE_FAILURES = Counter("livecordon_store_failures_total", "Store operations that failed.")
 
 DROP_REASONS = ("superseded", "overload", "stopped")
 RESTART_REASONS = ("exit", "unresponsive", "seam", "fault")
+HTTP_AREAS = ("api", "page", "gate", "health")
+HTTP_CODES = ("2xx", "3xx", "4xx", "5xx")
 GATE_ANSWERS = ("allow", "deny", "malformed", "error")
 DELIVERY_OUTCOMES = ("delivered", "failed", "throttled", "gone", "dead")
 
@@ -80,3 +83,5 @@ def initialise() -> None:
         WATCHER_RESTARTS.labels(reason)
     for answer in GATE_ANSWERS:
         GATE_DECISIONS.labels(answer)
+    for area, code in product(HTTP_AREAS, HTTP_CODES):
+        HTTP_REQUESTS.labels(area, code)

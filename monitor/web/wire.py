@@ -1,0 +1,333 @@
+# ruff: noqa: D101, D103 - docs/api.md describes every object and field; the names are the same
+"""The JSON of API v1: what goes out, and what may come in. Fields are only ever added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from monitor.web import port
+from monitor.web.display import displayable, displayable_lines
+
+
+class ReviewBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Body of a review."""
+
+    decision: Literal["confirm", "dismiss"]
+    why: str
+    by: str | None = None
+
+
+class BlockBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"duration": "for"}):
+    """Body that blocks a publisher: by `stream_id`, or by `server`, `app` and `name`."""
+
+    duration: str
+    why: str
+    stream_id: str | None = None
+    server: str | None = None
+    app: str | None = None
+    name: str | None = None
+
+
+class UnblockBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Body that lifts a block."""
+
+    why: str
+
+
+class Server(msgspec.Struct, frozen=True):
+    name: str
+    kind: str
+    ok: bool
+    last_error: str
+    dry_run: bool
+    streams: int
+    can_cut: bool
+    synchronous_block: bool
+    warnings: Sequence[str]
+
+
+class Stream(msgspec.Struct, frozen=True):
+    stream_id: str
+    server: str
+    title: str
+    state: str
+    freshness: str
+    posture: str
+    severity: str
+    last_scores: dict[str, float]
+    verdict_age_s: float | None
+    viewers: int
+    protocol: str
+    incident_id: str | None
+    since: datetime
+    detail: str
+
+
+class Review(msgspec.Struct, frozen=True):
+    decision: str
+    by: str
+    why: str
+    at: datetime
+
+
+class Incident(msgspec.Struct, frozen=True):
+    incident_id: str
+    stream_id: str
+    server: str
+    title: str
+    protocol: str
+    state: str
+    severity: str
+    max_severity: str
+    sequence: int
+    opened_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None
+    reviewable: bool
+    review_due: datetime | None
+    review: Review | None
+    dry_run: bool
+
+
+class Step(msgspec.Struct, frozen=True):
+    at: datetime
+    actor: str
+    reason: str | None
+    before: str
+    after: str
+    detail: str
+
+
+class Effect(msgspec.Struct, frozen=True):
+    key: str
+    kind: str
+    requested_at: datetime
+    finished_at: datetime | None
+    outcome: str | None
+    attempts: int
+    detail: str
+    dry_run: bool
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    receiver: str
+    event: str
+    state: str
+    attempts: int
+    last_reason: str
+    at: datetime
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    reference: str
+    preserved_at: datetime
+    frames: int
+    scores: int
+    size_bytes: int
+    sha256: str
+
+
+class IncidentHistory(msgspec.Struct, frozen=True):
+    incident: Incident
+    severities: dict[str, str]
+    timeline: Sequence[Step]
+    effects: Sequence[Effect]
+    deliveries: Sequence[Delivery]
+    evidence: Sequence[Evidence]
+
+
+class Block(msgspec.Struct, frozen=True):
+    stream_id: str
+    server: str
+    title: str
+    since: datetime
+    until: datetime | None
+    by: str
+    why: str
+    incident_id: str | None
+
+
+class CheckLine(msgspec.Struct, frozen=True):
+    name: str
+    ok: bool
+    detail: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    version: str
+    model: str
+    dry_run: bool
+    ready: bool
+    checks: Sequence[CheckLine]
+    servers: Sequence[Server]
+
+
+class Streams(msgspec.Struct, frozen=True):
+    streams: Sequence[Stream]
+
+
+class Incidents(msgspec.Struct, frozen=True):
+    incidents: Sequence[Incident]
+    next_after: str | None
+
+
+class Blocks(msgspec.Struct, frozen=True):
+    blocks: Sequence[Block]
+
+
+class Session(msgspec.Struct, frozen=True):
+    name: str
+    role: str
+
+
+class Reviewed(msgspec.Struct, frozen=True):
+    incident_id: str
+    state: str
+    review: Review | None
+
+
+class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    reason: str
+    message: str
+    field: str | None = None
+    review: Review | None = None
+
+
+class Error(msgspec.Struct, frozen=True):
+    error: ErrorBody
+
+
+def server(view: port.ServerView) -> Server:
+    return Server(
+        name=view.name,
+        kind=view.kind,
+        ok=view.ok,
+        last_error=view.last_error,
+        dry_run=view.dry_run,
+        streams=view.streams,
+        can_cut=view.can_cut,
+        synchronous_block=view.synchronous_block,
+        warnings=view.warnings,
+    )
+
+
+def stream(view: port.StreamView) -> Stream:
+    return Stream(
+        stream_id=view.stream_id,
+        server=view.server,
+        title=displayable(view.title),
+        state=view.state.value,
+        freshness=view.freshness.value,
+        posture=view.posture.value,
+        severity=view.severity.word,
+        last_scores={label: round(score, 4) for label, score in view.last_scores.items()},
+        verdict_age_s=None if view.verdict_age_s is None else round(view.verdict_age_s, 3),
+        viewers=view.viewers,
+        protocol=view.protocol,
+        incident_id=view.incident_id,
+        since=view.since,
+        detail=displayable(view.detail),
+    )
+
+
+def review(view: port.ReviewView) -> Review:
+    return Review(decision=view.decision.value, by=displayable(view.by), why=displayable_lines(view.why), at=view.at)
+
+
+def incident(view: port.IncidentView) -> Incident:
+    return Incident(
+        incident_id=view.incident_id,
+        stream_id=view.stream_id,
+        server=view.server,
+        title=displayable(view.title),
+        protocol=view.protocol,
+        state=view.state,
+        severity=view.severity.word,
+        max_severity=view.max_severity.word,
+        sequence=view.sequence,
+        opened_at=view.opened_at,
+        updated_at=view.updated_at,
+        closed_at=view.closed_at,
+        reviewable=view.reviewable,
+        review_due=view.review_due,
+        review=None if view.review is None else review(view.review),
+        dry_run=view.dry_run,
+    )
+
+
+def _step(view: port.TimelineEntry) -> Step:
+    return Step(
+        at=view.at,
+        actor=displayable(view.actor),
+        reason=None if view.reason is None else view.reason.value,
+        before=view.before,
+        after=view.after,
+        detail=displayable_lines(view.detail),
+    )
+
+
+def _effect(view: port.EffectView) -> Effect:
+    return Effect(
+        key=view.key,
+        kind=view.kind.value,
+        requested_at=view.requested_at,
+        finished_at=view.finished_at,
+        outcome=None if view.outcome is None else view.outcome.value,
+        attempts=view.attempts,
+        detail=displayable(view.detail),
+        dry_run=view.dry_run,
+    )
+
+
+def _delivery(view: port.DeliveryView) -> Delivery:
+    return Delivery(
+        receiver=view.receiver,
+        event=view.event.value,
+        state=view.state.value,
+        attempts=view.attempts,
+        last_reason=view.last_reason,
+        at=view.at,
+    )
+
+
+def _evidence(view: port.EvidenceView) -> Evidence:
+    return Evidence(
+        reference=view.reference,
+        preserved_at=view.preserved_at,
+        frames=view.frames,
+        scores=view.scores,
+        size_bytes=view.size_bytes,
+        sha256=view.sha256,
+    )
+
+
+def history(detail: port.IncidentDetail) -> IncidentHistory:
+    return IncidentHistory(
+        incident=incident(detail.summary),
+        severities={label: severity.word for label, severity in detail.severities.items()},
+        timeline=[_step(entry) for entry in detail.timeline],
+        effects=[_effect(effect) for effect in detail.effects],
+        deliveries=[_delivery(delivery) for delivery in detail.deliveries],
+        evidence=[_evidence(package) for package in detail.evidence],
+    )
+
+
+def block(view: port.BlockView) -> Block:
+    return Block(
+        stream_id=view.ref.stream_id,
+        server=view.ref.server,
+        title=displayable(view.title),
+        since=view.since,
+        until=view.until,
+        by=displayable(view.by),
+        why=displayable_lines(view.why),
+        incident_id=view.incident_id,
+    )
+
+
+def check(view: port.Check) -> CheckLine:
+    return CheckLine(name=view.name, ok=view.ok, detail=displayable(view.detail))
