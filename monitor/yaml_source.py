@@ -35,6 +35,9 @@ _SAFE_WORDS: Final = ("expected ", "could not find expected", "found unexpected 
 """Beginnings of PyYAML's messages that quote at most one character of the document."""
 
 
+_PLAIN_KEY: Final = re.compile(r"(?!whsec_)[\w.-]{1,64}")
+
+
 @dataclass(frozen=True, slots=True)
 class YamlDocument:
     """One parsed document.
@@ -68,7 +71,9 @@ def path_text(path: Path) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}" if text else part
+            # A key that looks like nothing we know may be hostile, or a secret in the wrong place.
+            shown = part if _PLAIN_KEY.fullmatch(part) else "…"
+            text += f".{shown}" if text else shown
     return text
 
 
@@ -110,11 +115,13 @@ def parse_yaml(text: str | bytes, file: str, error: type[ProblemsError] = Config
 
 
 def parse_scalar(text: str) -> Any:
-    """Return what `text` would mean as a value in a file (``true``, ``5``, ``[a, b]``); the text itself if it is no YAML."""
+    """Return what `text` would mean as a value in a file (``true``, ``5``, ``[a, b]``); else the text itself."""
     try:
-        return parse_yaml(text, "").data
+        value = parse_yaml(text, "").data
     except ConfigError:
         return text
+    # Without quotes a text stays whole: nobody who sets a variable means "#" as the start of a comment.
+    return text if isinstance(value, str) and text[0] not in "\"'" else value
 
 
 def _decoded(text: str | bytes, file: str, error: type[ProblemsError]) -> str:
