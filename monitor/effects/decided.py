@@ -11,6 +11,7 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.protocol.decision import Reason
 from monitor.store import blocks
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
@@ -23,7 +24,9 @@ DEFAULT_BLOCK_S = 30 * 86_400.0
 class AlertQueue(Protocol):
     """Where alerts wait for delivery."""
 
-    async def enqueue(self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord) -> None:
+    async def enqueue(
+        self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord, reason: Reason
+    ) -> None:
         """Write one delivery row per receiver, with the incident's full current state, in the caller's transaction."""
         ...
 
@@ -42,7 +45,7 @@ class DecidedEffects:
     cut_guard_s: float
 
     async def write(
-        self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord
+        self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord, reason: Reason
     ) -> IncidentRecord:
         """Write `effect`'s rows; returns the incident, changed where the effect changes it (a review's due time)."""
         at = effect.requested_at
@@ -57,7 +60,7 @@ class DecidedEffects:
             case EffectKind.UNBLOCK if not incident.dry_run:
                 await blocks.lift_of_incident(connection, incident.id, at=at, by="protocol", why=why)
             case EffectKind.ALERT:
-                await self.alerts.enqueue(connection, effect, incident)
+                await self.alerts.enqueue(connection, effect, incident, reason)
             case EffectKind.REQUEST_REVIEW:
                 within_s = effect.parameters.get("within_s")
                 due_at = at + float(within_s) if within_s is not None else None

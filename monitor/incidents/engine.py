@@ -292,7 +292,7 @@ class IncidentEngine:
                 parameters=request.parameters,
                 requested_at=now,
             )
-            record = await self._decided.write(connection, effect, record)
+            record = await self._decided.write(connection, effect, record, decision.reason)
         return record
 
     def _remember(self, incident: OpenIncident) -> None:

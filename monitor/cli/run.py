@@ -1,0 +1,42 @@
+"""`livecordon run`: the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import click
+
+from monitor.cli.options import config_option
+from monitor.config.loading import load_config
+from monitor.daemon.daemon import Daemon, Running
+from monitor.daemon.parts import build_parts
+from monitor.logs import configure_logging
+
+
+@click.command()
+@config_option
+def run(*, config_file: Path | None) -> int:
+    """Watch the configured media servers until told to stop.
+
+    SIGTERM or Ctrl-C stops in order: what is under way stays in the store and is finished by the next start.
+    """
+    loaded = load_config(config_file, os.environ)
+    configure_logging(loaded.config.log.level, loaded.config.log.format)
+    daemon = Daemon(build_parts(loaded, os.environ))
+    asyncio.run(_until_stopped(daemon))
+    return 0
+
+
+async def _until_stopped(daemon: Daemon) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await daemon.run(stop, _say_where)
+
+
+async def _say_where(running: Running) -> None:
+    click.echo(f"Livecordon is watching. Page, API and metrics: {running.url}", err=True)

@@ -1,0 +1,277 @@
+"""The daemon: builds every part, starts them in order, and stops them in the opposite one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+import sdnotify
+import structlog
+
+from monitor import __version__, metrics
+from monitor.alerts.outbox import Outbox
+from monitor.clock import Clock, SystemClock
+from monitor.daemon.alerting import Alerting
+from monitor.daemon.discovery import Discovery
+from monitor.daemon.gate import Gate
+from monitor.daemon.keeper import Keeper
+from monitor.daemon.parts import Parts
+from monitor.daemon.services import Blocks, Incidents
+from monitor.daemon.streams import StreamRegistry
+from monitor.daemon.views import MemoryView, Vitals
+from monitor.effects.blocklist import BlockList
+from monitor.effects.committed import CommittedPerformer
+from monitor.effects.cut import CutPerformer, CutSettings
+from monitor.effects.decided import DecidedEffects
+from monitor.effects.preserve import Kept, PreservePerformer
+from monitor.effects.runner import EffectRunner
+from monitor.errors import MediaServerError, StoreError
+from monitor.evidence.package import Frame, ScoredClip
+from monitor.incidents.engine import IncidentEngine
+from monitor.incidents.records import OpenIncident
+from monitor.protocol.decision import Decision, Reason
+from monitor.servers.factory import build_server
+from monitor.servers.port import MediaServer
+from monitor.store.blocks import BlockRecord
+from monitor.store.database import Database
+from monitor.store.incidents import IncidentRecord
+from monitor.vocabulary import EffectKind
+from monitor.watch.messages import Observation, StreamStatus, WatcherFault
+from monitor.watch.supervisor import Watchers
+from monitor.web.changes import ChangeSignal
+from monitor.web.server import WebServer
+
+_HEARTBEAT_S: Final = 1.0
+_EVIDENCE_DEADLINE_S: Final = 5.0
+_CUT_GUARD_MARGIN_S: Final = 30.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A daemon that has started: where it is reached."""
+
+    url: str
+    gate_url: Callable[[str], str]
+
+
+class Daemon:
+    """One whole daemon in this process."""
+
+    def __init__(self, parts: Parts, clock: Clock | None = None) -> None:
+        """Put the parts together; nothing starts before `run`."""
+        config = parts.config
+        self._parts = parts
+        self._clock = clock = clock or SystemClock()
+        self._changes = ChangeSignal()
+        self._vitals = Vitals(heartbeat_s=clock.monotonic_s())
+        self._servers: dict[str, MediaServer] = {}
+        self._discoveries: dict[str, Discovery] = {}
+        self._database = Database(config.store_path)
+        self._blocks = BlockList(clock)
+        self._outbox = Outbox(self._database, parts.receivers, clock)
+        alerting = Alerting(
+            source=config.alerts.source,
+            receivers=self._outbox.receiver_names,
+            secret_name_servers=frozenset(name for name, one in parts.policies.items() if one.names_are_secret),
+            page_url=config.alerts.page_url,
+        )
+        guard_s = config.effects.cut_deadline + _CUT_GUARD_MARGIN_S
+        self._engine = IncidentEngine(self._database, clock, DecidedEffects(alerting, guard_s), self)
+        self._watchers = Watchers(
+            parts.watch,
+            clock,
+            on_observation=self._on_observation,
+            on_status=self._on_status,
+            on_fault=self._on_fault,
+        )
+        committed = CommittedPerformer()
+        self._runner = EffectRunner(
+            self._database,
+            clock,
+            {
+                EffectKind.ALERT: committed,
+                EffectKind.REQUEST_REVIEW: committed,
+                EffectKind.BLOCK: committed,
+                EffectKind.UNBLOCK: committed,
+                EffectKind.CUT: CutPerformer(
+                    self._servers, CutSettings(config.effects.cut_deadline), clock, self._on_cut
+                ),
+                EffectKind.PRESERVE: PreservePerformer(self, config.evidence_directory, clock),
+            },
+            self._engine.finish_effect,
+        )
+        self._registry = StreamRegistry(config.watch)
+        self._keeper = Keeper(
+            registry=self._registry,
+            servers=self._servers,
+            policies=parts.policies,
+            rules=parts.rules,
+            model=parts.package.name,
+            watchers=self._watchers,
+            engine=self._engine,
+            clock=clock,
+            on_change=self._changes.notify,
+        )
+
+    async def run(self, stop: asyncio.Event, on_running: Callable[[Running], Awaitable[None]] | None = None) -> None:
+        """Run until `stop` is set or a part fails beyond repair.
+
+        What is under way then stays in the store and is finished by the next start. Cancellation stops likewise.
+
+        Args:
+            stop: Ends the daemon.
+            on_running: Called once, when everything listens and the first watcher scores.
+
+        Raises:
+            ConfigError: an address cannot be listened on.
+            StoreError: the store cannot be opened.
+            MediaServerError: the embedded relay cannot be started.
+        """
+        metrics.initialise()
+        for reason in Reason:
+            metrics.TRANSITIONS.labels(reason.value)
+        metrics.BUILD_INFO.info({"version": __version__})
+        metrics.MODEL_INFO.info({"name": self._parts.package.name})
+        config = self._parts.config
+        notifier = sdnotify.SystemdNotifier()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._database)
+            await self._engine.load()
+            await stack.enter_async_context(self._outbox)
+            web = await stack.enter_async_context(self._web_server())
+            for section in config.servers:
+                server = await stack.enter_async_context(build_server(section, gate_url=web.gate_url(section.name)))
+                self._servers[section.name] = server
+                self._discoveries[section.name] = Discovery(
+                    server, interval_s=section.list_interval, clock=self._clock, on_listing=self._keeper.on_listing
+                )
+            await stack.enter_async_context(self._watchers)
+            log.info("daemon_started", version=__version__, dry_run=config.dry_run, servers=sorted(self._servers))
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(work)
+                    for work in (
+                        self._engine.run(),
+                        self._runner.run(),
+                        self._keeper.run(),
+                        self._keeper.measure(),
+                        self._heartbeat(notifier),
+                        self._announce(web, notifier, on_running),
+                        *(self._probe(discovery) for discovery in self._discoveries.values()),
+                        *(discovery.run() for discovery in self._discoveries.values()),
+                    )
+                ]
+                await stop.wait()
+                log.info("daemon_stopping")
+                self._vitals.draining = True
+                notifier.notify("STOPPING=1")
+                for task in tasks:
+                    task.cancel()
+
+    def committed(self, incident: OpenIncident, decision: Decision) -> None:
+        """Take note of a decision; see `monitor.incidents.engine.EngineListener`."""
+        if decision.effects:
+            self._runner.wake()
+            self._outbox.wake()
+        self._keeper.refresh_posture(incident.record.stream_id)
+        self._changes.notify()
+
+    def blocks_changed(self, active: list[BlockRecord]) -> None:
+        """Let the gate know the blocks in force."""
+        self._blocks.replace(active)
+
+    async def kept(self, stream_id: str) -> Kept:
+        """Ask a stream's watcher for its last minute; see `monitor.effects.preserve.EvidenceSource`."""
+        evidence = await self._watchers.evidence(stream_id, _EVIDENCE_DEADLINE_S)
+        labels = self._watchers.labels
+        return Kept(
+            frames=tuple(Frame(frame.time_s, frame.arrived_at, frame.jpeg) for frame in evidence.frames),
+            scores=tuple(
+                ScoredClip(score.clip_start_s, score.clip_end_s, dict(zip(labels, score.scores, strict=True)))
+                for score in evidence.scores
+            ),
+        )
+
+    def _web_server(self) -> WebServer:
+        config = self._parts.config
+        view = MemoryView(
+            registry=self._registry,
+            discoveries=self._discoveries,
+            engine=self._engine,
+            vitals=self._vitals,
+            dry_run_servers={server.name: server.dry_run for server in config.servers},
+            dry_run=config.dry_run,
+            clock=self._clock,
+            changes=self._changes,
+        )
+        return WebServer(
+            self._parts.web,
+            daemon=view,
+            incidents=Incidents(self._database, self._engine, config.evidence_directory, self._parts.title),
+            blocks=Blocks(self._database, self._engine, self._blocks, self._clock, self._parts.title),
+            gate=Gate(self._servers, self._blocks, lambda name: self._discoveries[name].hurry()),
+            clock=self._clock,
+        )
+
+    async def _announce(
+        self,
+        web: WebServer,
+        notifier: sdnotify.SystemdNotifier,
+        on_running: Callable[[Running], Awaitable[None]] | None,
+    ) -> None:
+        while not await self._watchers.wait_ready(self._parts.watch.ready_timeout_s):
+            log.error("no_watcher_ready", waited_s=self._parts.watch.ready_timeout_s)
+        notifier.notify("READY=1")
+        log.info("daemon_ready", model=self._watchers.model)
+        if on_running is not None:
+            await on_running(Running(url=web.url, gate_url=web.gate_url))
+
+    async def _probe(self, discovery: Discovery) -> None:
+        try:
+            discovery.health.warnings = await discovery.server.probe()
+        except MediaServerError as error:
+            log.warning("media_server_probe_failed", server=discovery.server.name, reason=error.reason)
+            return
+        for warning in discovery.health.warnings:
+            log.warning("media_server_warning", server=discovery.server.name, warning=warning)
+
+    async def _heartbeat(self, notifier: sdnotify.SystemdNotifier) -> None:
+        vitals = self._vitals
+        while True:
+            vitals.heartbeat_s = self._clock.monotonic_s()
+            views = self._watchers.stats()
+            vitals.watchers_wanted = self._parts.watch.watchers
+            vitals.watchers_ready = sum(view.ready and not view.spare for view in views)
+            vitals.model = self._watchers.model
+            notifier.notify("WATCHDOG=1")
+            try:
+                async with self._database.transaction():
+                    vitals.store_ok = True
+            except StoreError:
+                vitals.store_ok = False
+                metrics.STORE_FAILURES.inc()
+                log.exception("store_not_writable")
+            await self._clock.sleep(_HEARTBEAT_S)
+
+    def _on_observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
+        self._vitals.classifier_fault = ""
+        self._keeper.on_observation(observation, labels)
+
+    def _on_status(self, status: StreamStatus) -> None:
+        self._keeper.on_status(status)
+
+    def _on_fault(self, fault: WatcherFault) -> None:
+        log.error("watcher_fault", reason=fault.reason)
+        if fault.reason.startswith("classifier"):
+            self._vitals.classifier_fault = fault.reason
+        self._changes.notify()
+
+    def _on_cut(self, incident: IncidentRecord) -> None:
+        discovery = self._discoveries.get(incident.server)
+        if discovery is not None:
+            discovery.hurry(self._parts.config.effects.hold_off)

@@ -1,0 +1,101 @@
+"""Parts that are read and checked before anything starts: model, protocols, rules, receivers, policies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from monitor import shipped
+from monitor.alerts.receivers import Receiver, build_receivers
+from monitor.classify.package import ModelPackage, find_package, load_package
+from monitor.config.loading import LoadedConfig
+from monitor.config.models import Config, WatchSection
+from monitor.config.secrets import resolve_secret
+from monitor.daemon.keeper import ServerPolicy
+from monitor.detect.persistence import DetectionRule
+from monitor.detect.rules import rules_for
+from monitor.errors import ConfigError, Problem
+from monitor.incidents.library import load_protocols
+from monitor.protocol.definition import Definition
+from monitor.vocabulary import StreamRef
+from monitor.watch.settings import WatchSettings
+from monitor.web.settings import WebSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that a daemon is built from; all of it is valid."""
+
+    config: Config
+    package: ModelPackage
+    rules: Mapping[str, DetectionRule]
+    policies: Mapping[str, ServerPolicy]
+    receivers: tuple[Receiver, ...]
+    web: WebSettings
+    watch: WatchSettings
+
+    def title(self, ref: StreamRef) -> str:
+        """Return a stream's name as people may see it."""
+        policy = self.policies.get(ref.server)
+        # A server that was taken out of the configuration may have had secret names.
+        return f"{ref.app}/{ref.name}" if policy is not None and not policy.names_are_secret else ref.stream_id
+
+
+def build_parts(loaded: LoadedConfig, environ: Mapping[str, str]) -> Parts:
+    """Read and check everything that the configuration names. Blocking.
+
+    Raises:
+        ProblemsError: a model package, protocol, secret or setting cannot be used.
+    """
+    config = loaded.config
+    package = load_package(find_package(config.watch.model, config.watch.models_dir))
+    definitions = load_protocols(config.protocol.directory or shipped.protocols_dir())
+    return Parts(
+        config=config,
+        package=package,
+        rules=rules_for(config.detection, package),
+        policies=_policies(loaded, definitions, package),
+        receivers=build_receivers(config.alerts.receivers, environ, config_file=str(loaded.file)),
+        web=WebSettings.from_config(config.web, lambda secret: resolve_secret(secret, environ).get_secret_value()),
+        watch=watch_settings(config.watch),
+    )
+
+
+def watch_settings(section: WatchSection) -> WatchSettings:
+    """Return how watchers are run under this section of the configuration."""
+    cores = len(os.sched_getaffinity(0))
+    return WatchSettings(
+        model=section.model,
+        models_dir=section.models_dir,
+        watchers=section.watchers or cores,
+        open_timeout_s=section.open_timeout,
+        read_timeout_s=section.read_timeout,
+    )
+
+
+def _policies(
+    loaded: LoadedConfig, definitions: Mapping[str, Definition], package: ModelPackage
+) -> dict[str, ServerPolicy]:
+    config = loaded.config
+    policies: dict[str, ServerPolicy] = {}
+    problems: list[Problem] = []
+    for index, server in enumerate(config.servers):
+        path = ("servers", index, "protocol") if server.protocol else ("protocol", "default")
+        name = server.protocol or config.protocol.default
+        definition = definitions.get(name)
+        if definition is None:
+            problems.append(loaded.problem(path, "there is no protocol of this name", f"use {', '.join(definitions)}"))
+            continue
+        unknown = definition.labels - set(package.manifest.labels)
+        if unknown:
+            what = f"its protocol waits for labels that the model does not give: {', '.join(sorted(unknown))}"
+            problems.append(loaded.problem(path, what, f"the model gives {', '.join(package.manifest.labels)}"))
+        policies[server.name] = ServerPolicy(
+            definition=definition,
+            dry_run=config.dry_run or server.dry_run,
+            names_are_secret=server.names_are_secret,
+        )
+    if problems:
+        raise ConfigError(problems)
+    return policies
