@@ -152,7 +152,7 @@ class OnnxClassifier(Classifier):
     def _stored_clips(self) -> tuple[list[Clip], NDArray[np.float32]]:
         path = self._package.folder / self._manifest.self_test.file
         try:
-            with np.load(path, allow_pickle=False) as vectors:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as vectors:
                 frames, times_s, scores = vectors["frames"], vectors["times_s"], vectors["scores"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             what = f"{path.name} is no .npz with frames, times_s and scores"
