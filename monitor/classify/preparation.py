@@ -45,14 +45,16 @@ def dis_flow(grey: NDArray[np.uint8], preset: Literal["ultrafast", "fast"]) -> N
     Returns:
         float32, ``(T - 1, H, W, 2)``: pixels that each point moves by, x then y.
     """
-    method = _flow_of(preset)
+    method = _flow_of(preset, grey.shape[1:])
     # A flow handed in would be taken as a first guess, so none is.
     pairs = [method.calc(before, after, None) for before, after in pairwise(grey)]  # type: ignore[call-overload] # None is allowed
     return np.stack(pairs)
 
 
 @cache
-def _flow_of(preset: Literal["ultrafast", "fast"]) -> cv2.DISOpticalFlow:
+def _flow_of(preset: Literal["ultrafast", "fast"], shape: tuple[int, ...]) -> cv2.DISOpticalFlow:
+    # One for each size: OpenCV adapts its settings to a small picture and keeps them so for larger ones after it.
+    del shape
     cv = _opencv()
     presets = {"ultrafast": cv.DISOPTICAL_FLOW_PRESET_ULTRAFAST, "fast": cv.DISOPTICAL_FLOW_PRESET_FAST}
     flow: cv2.DISOpticalFlow = cv.DISOpticalFlow.create(presets[preset])
