@@ -8,24 +8,25 @@ from typing import Final
 ELLIPSIS: Final = "…"
 """Stands where something was taken out."""
 
-_URL: Final = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*(?::|%3[aA])(?:\\?/|%2[fF]){2}\S*")
-_PARTS: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#\\]*)(?P<rest>.*)", re.DOTALL)
+# Every pattern runs in linear time on hostile text: no repetition that starts anew at each position has no bound.
+_SCHEME: Final = r"[A-Za-z](?:[A-Za-z0-9+.-]|%2[bB]){0,40}"
+_SEPARATOR: Final = r"(?::|%3[aA])(?:\\?/|%2[fF]){2}"
+_URL: Final = re.compile(rf"{_SCHEME}{_SEPARATOR}\S*")
+_START: Final = re.compile(rf"({_SCHEME}){_SEPARATOR}")
+_PARTS: Final = re.compile(rf"(?P<scheme>{_SCHEME})://(?P<authority>[^/?#\\]*)(?P<rest>.*)", re.DOTALL)
 _HOST_AND_PORT: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-_CLOSING: Final = re.compile(r"[\"'`)\]}>,.;:!?]*$")
+_CLOSING: Final = "\"'`)]}>,.;:!?"
+"""Punctuation of the sentence around a URL or value."""
 
 _TELLING_NAME: Final = (
     r"pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|signature|(?:api|stream|access|private|signing)[_-]?key"
 )
-_ASSIGNMENT: Final = re.compile(
-    rf"(?P<name>[\w.-]*(?:{_TELLING_NAME})s?)(?P<sign>[\"']?\s*(?:=|:)\s*)(?P<value>\"[^\"\n]*\"?|'[^'\n]*'?|[^\s]+)",
-    re.IGNORECASE,
-)
+_VALUE: Final = r"(?P<value>\"[^\"\n]*\"?|'[^'\n]*'?|\S+)"
+_ASSIGNMENT: Final = re.compile(rf"(?P<name>(?:{_TELLING_NAME})s?[\"']?\s*[=:]\s*){_VALUE}", re.IGNORECASE)
 # "key", "auth", "sig" and "playpath" are everyday words: only an equals sign makes them an assignment.
-_WEAK_ASSIGNMENT: Final = re.compile(
-    r"(?P<name>\b[\w.-]*(?:key|auth|sig|playpath))(?P<sign>=)(?P<value>\"[^\"\n]*\"?|'[^'\n]*'?|[^\s]+)", re.IGNORECASE
-)
+_WEAK_ASSIGNMENT: Final = re.compile(rf"(?P<name>(?:key|auth|sig|playpath)=){_VALUE}", re.IGNORECASE)
 _AUTHORIZATION: Final = re.compile(r"(?P<name>\b(?:proxy-)?authorization[\"']?\s*[:=]\s*)[^\r\n]+", re.IGNORECASE)
-_BEARER: Final = re.compile(r"\b(?P<name>bearer|basic)\s+(?=[^\s]{6})[^\s]+", re.IGNORECASE)
+_BEARER: Final = re.compile(r"\b(?P<name>bearer|basic)\s+\S{6,}", re.IGNORECASE)
 _SIGNING_SECRET: Final = re.compile(r"\b(?P<name>whsec|whsk)_[A-Za-z0-9+/=_-]*")
 
 SECRET_NAME: Final = re.compile(rf"(?:^|[_.-])(?:{_TELLING_NAME}|authorization|cookie)s?$", re.IGNORECASE)
@@ -40,8 +41,8 @@ def redact_url(text: str) -> str:
     """
     match = _PARTS.fullmatch(text.strip())
     if match is None:
-        start = re.match(r"[A-Za-z][A-Za-z0-9+.-]*(?=(?::|%3[aA])(?:\\?/|%2[fF]){2})", text.strip())
-        return f"{start[0]}://{ELLIPSIS}" if start else ELLIPSIS
+        start = _START.match(text.strip())
+        return f"{start[1]}://{ELLIPSIS}" if start else ELLIPSIS
     scheme, authority, rest = match["scheme"], match["authority"], match["rest"]
     host = authority.rpartition("@")[2]
     if "@" in rest or "%40" in rest or _HOST_AND_PORT.fullmatch(host) is None:
@@ -64,16 +65,12 @@ def redact_text(text: str) -> str:
 
 
 def _shortened(match: re.Match[str]) -> str:
-    url = match[0]
-    closing = _CLOSING.search(url)
-    tail = closing[0] if closing else ""
-    return redact_url(url[: len(url) - len(tail)]) + tail
+    url = match[0].rstrip(_CLOSING)
+    return redact_url(url) + match[0][len(url) :]
 
 
 def _emptied(match: re.Match[str]) -> str:
-    value = match["value"]
+    name, value = match["name"], match["value"]
     if value[0] in "\"'":
-        return f"{match['name']}{match['sign']}{value[0]}{ELLIPSIS}{value[0]}"
-    closing = _CLOSING.search(value)
-    tail = closing[0] if closing else ""
-    return f"{match['name']}{match['sign']}{ELLIPSIS}{tail}"
+        return f"{name}{value[0]}{ELLIPSIS}{value[0]}"
+    return f"{name}{ELLIPSIS}{value[len(value.rstrip(_CLOSING)) :]}"
