@@ -12,7 +12,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
-from aiohttp import TCPConnector
+from aiohttp import TCPConnector, ThreadedResolver
 from yarl import URL
 
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
@@ -100,7 +100,9 @@ def connector(reach: Reach) -> TCPConnector:
         return socket.socket(family=family, type=kind, proto=protocol)
 
     # A connection kept open may be dead when the next alert is due, hours later; finding that out would cost an attempt.
-    return TCPConnector(socket_factory=checked_socket, use_dns_cache=False, force_close=True, limit=1)
+    return TCPConnector(
+        socket_factory=checked_socket, resolver=ThreadedResolver(), use_dns_cache=False, force_close=True, limit=1
+    )
 
 
 def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

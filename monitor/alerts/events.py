@@ -29,6 +29,7 @@ CONTENT_TYPE: Final = JSONFormat.CONTENT_TYPE
 
 TYPE_PREFIX: Final = "livecordon.incident."
 MAX_STREAM_NAME: Final = 256
+MAX_LABEL: Final = 64
 _SEQUENCE_DIGITS: Final = 10
 _REFERENCE_CHARACTERS: Final = "/:?#[]@!$&'()*+,;=%-._~"
 
@@ -92,7 +93,7 @@ class IncidentData(BaseModel):
     """Name of the protocol's state that the incident is in."""
     severity: Literal["none", "review", "act"]
     """Highest current severity of the detection: `review` asks for a person's look, `act` is grave enough to act on."""
-    label: str
+    label: str = Field(max_length=MAX_LABEL)
     """What was detected, in the classifier's words."""
     score: float = Field(ge=0, le=1)
     """Score of the detection, from 0 to 1. Scores of different senders and models do not compare."""
@@ -129,6 +130,8 @@ class _IncidentEvent(BaseModel):
     """The same as `time`, under the name that Standard Webhooks suggests."""
     sequence: str = Field(pattern=rf"^\d{{{_SEQUENCE_DIGITS}}}$")
     """`data.sequence` with leading zeros, so that text order is number order."""
+    priority: Literal["normal", "crisis"]
+    """`crisis` is worth waking people for."""
     datacontenttype: Literal["application/json"]
     """Media type of `data`."""
     data: IncidentData
@@ -136,35 +139,35 @@ class _IncidentEvent(BaseModel):
 
 
 class RaisedEvent(_IncidentEvent):
-    """A detection persisted and an incident began."""
+    """Something was detected, and an incident began."""
 
     type: Literal["livecordon.incident.raised"]
     """What happened."""
 
 
 class UpdatedEvent(_IncidentEvent):
-    """The incident changed: another state, a higher severity, a decision awaited."""
+    """Something that matters has changed: a higher severity, a reminder, a cut that failed."""
 
     type: Literal["livecordon.incident.updated"]
     """What happened."""
 
 
 class ContainedEvent(_IncidentEvent):
-    """The stream was cut or its publisher blocked; with `dry_run` it would have been."""
+    """The stream is off the air: it was cut, and the media server no longer lists it. With `dry_run` only recorded."""
 
     type: Literal["livecordon.incident.contained"]
     """What happened."""
 
 
 class ReleasedEvent(_IncidentEvent):
-    """Containment was lifted: the publisher may come back."""
+    """The block is lifted: the publisher may stream again."""
 
     type: Literal["livecordon.incident.released"]
     """What happened."""
 
 
 class DismissedEvent(_IncidentEvent):
-    """It was a mistake: withdraw whatever you did because of this incident."""
+    """It was a mistake, and what was said before is withdrawn: undo whatever you did because of this incident."""
 
     type: Literal["livecordon.incident.dismissed"]
     """What happened."""
@@ -184,13 +187,21 @@ AnyEvent = Annotated[
 _ANY_EVENT: Final[TypeAdapter[AnyEvent]] = TypeAdapter(AnyEvent)
 
 
-def compose(kind: AlertEvent, snapshot: IncidentSnapshot, *, source: str, event_id: str | None = None) -> OutgoingEvent:
+def compose(
+    kind: AlertEvent,
+    snapshot: IncidentSnapshot,
+    *,
+    source: str,
+    priority: Priority = Priority.NORMAL,
+    event_id: str | None = None,
+) -> OutgoingEvent:
     """Return the alert that tells receivers `snapshot`.
 
     Args:
         kind: Why they are told.
         snapshot: The incident as it stands.
         source: CloudEvents source; characters that a URI reference cannot hold are percent-encoded.
+        priority: The protocol's word for how much it matters.
         event_id: The event's id: letters, digits, ``_`` and ``-``. A random UUID by default; give the effect's id to make
             a repeated composition the same event.
     """
@@ -200,11 +211,11 @@ def compose(kind: AlertEvent, snapshot: IncidentSnapshot, *, source: str, event_
         sequence=snapshot.sequence,
         stream_id=snapshot.stream_id,
         server=snapshot.server,
-        stream_name=None if snapshot.stream_name is None else _safe_name(snapshot.stream_name),
+        stream_name=None if snapshot.stream_name is None else _safe_text(snapshot.stream_name, MAX_STREAM_NAME),
         protocol=snapshot.protocol,
         state=snapshot.state,
         severity=_severity_word(snapshot.severity),
-        label=snapshot.label,
+        label=_safe_text(snapshot.label, MAX_LABEL),
         # A classifier's nonsense must not keep the alert, and with it the decision, from being written.
         score=min(1.0, max(0.0, snapshot.score)) if math.isfinite(snapshot.score) else 0.0,
         opened_at=snapshot.opened_at.astimezone(UTC),
@@ -223,6 +234,7 @@ def compose(kind: AlertEvent, snapshot: IncidentSnapshot, *, source: str, event_
         "subject": snapshot.stream_id,
         "time": changed_at,
         "timestamp": changed_at,
+        "priority": priority.value,
         "sequence": f"{snapshot.sequence:0{_SEQUENCE_DIGITS}d}",
         "datacontenttype": "application/json",
     }
@@ -232,7 +244,7 @@ def compose(kind: AlertEvent, snapshot: IncidentSnapshot, *, source: str, event_
         type=attributes["type"],
         incident_id=snapshot.incident_id,
         sequence=snapshot.sequence,
-        priority=Priority.URGENT if snapshot.severity >= Severity.ACT else Priority.NORMAL,
+        priority=priority,
         body=body,
     )
 
@@ -266,9 +278,9 @@ def _severity_word(severity: Severity) -> Literal["none", "review", "act"]:
             return "act"
 
 
-def _safe_name(name: str) -> str:
-    """Return a name that every JSON parser takes: no lone surrogates, and not endless."""
-    return name.encode("utf-8", "replace").decode("utf-8")[:MAX_STREAM_NAME]
+def _safe_text(text: str, longest: int) -> str:
+    """Return a text that every JSON parser takes: no lone surrogates, and not endless."""
+    return text.encode("utf-8", "replace").decode("utf-8")[:longest]
 
 
 if __name__ == "__main__":

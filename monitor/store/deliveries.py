@@ -29,9 +29,9 @@ class DeliveryStatus(StrEnum):
 
 
 class Priority(StrEnum):
-    """What is tried again first after an outage."""
+    """A protocol's word for how much an alert matters; `crisis` wakes people and is tried again first."""
 
-    URGENT = "urgent"
+    CRISIS = "crisis"
     NORMAL = "normal"
 
 
@@ -50,7 +50,7 @@ class OutgoingEvent:
         type: CloudEvents type.
         incident_id: The incident that it is about, if any.
         sequence: Place in the incident's history; receivers keep the highest.
-        priority: What is tried again first after an outage.
+        priority: How much it matters.
         body: The exact bytes that are signed and sent at every attempt.
     """
 
@@ -139,7 +139,7 @@ async def next_due(connection: AsyncConnection, receiver: str, *, at: float) -> 
     """Return the alert to try now, or None when none is due.
 
     Alerts never tried come first, oldest first: a backlog of failures does not hold up what is new. Then those to be
-    tried again: urgent before normal, oldest first.
+    tried again: crisis before normal, oldest first.
     """
     tried = delivery.c.attempts > 0
     query = (
@@ -147,7 +147,7 @@ async def next_due(connection: AsyncConnection, receiver: str, *, at: float) -> 
         .where(_pending_of(receiver), delivery.c.next_at <= at)
         .order_by(
             tried,
-            and_(tried, delivery.c.priority != Priority.URGENT.value),
+            and_(tried, delivery.c.priority != Priority.CRISIS.value),
             delivery.c.created_at,
             delivery.c.sequence,
             delivery.c.id,

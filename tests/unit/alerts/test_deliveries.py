@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from monitor.store import deliveries
+from monitor.store.database import Database
+from monitor.store.deliveries import Backlog, DeliveryStatus, OutgoingEvent, Priority
+
+EVENT = OutgoingEvent(
+    id="event-1",
+    type="livecordon.incident.raised",
+    incident_id="incident-1",
+    sequence=1,
+    priority=Priority.NORMAL,
+    body=b'{"key":"value"}',
+)
+
+
+async def test_an_event_is_kept_once_per_receiver_however_often_it_is_enqueued(database: Database) -> None:
+    async with database.transaction() as connection:
+        assert await deliveries.enqueue(connection, EVENT, ["a", "b"], at=100) == 2
+    async with database.transaction() as connection:
+        assert await deliveries.enqueue(connection, replace(EVENT, body=b"other"), ["a", "b", "c"], at=200) == 1
+    async with database.reading() as connection:
+        rows = await deliveries.of_incident(connection, "incident-1")
+    assert [(row.receiver, row.body, row.created_at) for row in rows] == [
+        ("a", EVENT.body, 100),
+        ("b", EVENT.body, 100),
+        ("c", b"other", 200),
+    ]
+
+
+async def test_an_alert_of_a_transaction_that_fails_does_not_exist(database: Database) -> None:
+    async def decide() -> None:
+        async with database.transaction() as connection:
+            await deliveries.enqueue(connection, EVENT, ["a"], at=100)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await decide()
+    async with database.reading() as connection:
+        assert await deliveries.next_due(connection, "a", at=1e12) is None
+        assert await deliveries.next_due_at(connection, "a") is None
+        assert await deliveries.backlogs(connection) == {}
+
+
+async def test_new_alerts_come_in_order_before_those_to_be_tried_again_of_which_a_crisis_comes_first(
+    database: Database,
+) -> None:
+    async with database.transaction() as connection:
+        for name, at, priority in (
+            ("failed-1", 10, Priority.NORMAL),
+            ("failed-2", 11, Priority.CRISIS),
+            ("failed-3", 12, Priority.CRISIS),
+        ):
+            await deliveries.enqueue(connection, replace(EVENT, id=name, priority=priority), ["a"], at=at)
+            row = await deliveries.next_due(connection, "a", at=at)
+            assert row is not None
+            await deliveries.record_failed(connection, row.id, at=at, next_at=50, reason="refused", http_status=None)
+        for name, at, sequence in (("new-1", 30, 2), ("new-2", 30, 3), ("new-3", 31, 1)):
+            await deliveries.enqueue(connection, replace(EVENT, id=name, sequence=sequence), ["a"], at=at)
+        order = []
+        while row := await deliveries.next_due(connection, "a", at=60):
+            order.append(row.event_id)
+            assert await deliveries.record_delivered(connection, row.id, at=60, http_status=204)
+    assert order == ["new-1", "new-2", "new-3", "failed-2", "failed-3", "failed-1"]
+
+
+async def test_a_row_is_finished_once(database: Database) -> None:
+    async with database.transaction() as connection:
+        await deliveries.enqueue(connection, EVENT, ["a"], at=1)
+        row = await deliveries.next_due(connection, "a", at=1)
+        assert row is not None
+        assert await deliveries.record_delivered(connection, row.id, at=2, http_status=200)
+        assert not await deliveries.record_delivered(connection, row.id, at=3, http_status=200)
+        assert not await deliveries.record_failed(
+            connection, row.id, at=3, next_at=None, reason="timeout", http_status=None
+        )
+        (kept,) = await deliveries.of_incident(connection, "incident-1")
+    assert (kept.status, kept.attempts, kept.finished_at, kept.last_status) == (DeliveryStatus.DELIVERED, 1, 2, 200)
+
+
+async def test_backlogs_count_what_waits_and_what_was_given_up(database: Database) -> None:
+    async with database.transaction() as connection:
+        for number in range(4):
+            await deliveries.enqueue(connection, replace(EVENT, id=f"event-{number}"), ["a", "b"], at=100 + number)
+        first = await deliveries.next_due(connection, "a", at=200)
+        assert first is not None
+        await deliveries.record_failed(connection, first.id, at=200, next_at=None, reason="dns", http_status=None)
+        second = await deliveries.next_due(connection, "a", at=200)
+        assert second is not None
+        await deliveries.record_delivered(connection, second.id, at=200, http_status=200)
+        assert await deliveries.backlogs(connection) == {
+            "a": Backlog(pending=2, given_up=1, oldest_at=102),
+            "b": Backlog(pending=4, given_up=0, oldest_at=100),
+        }
+        (dead,) = await deliveries.dead_letters(connection)
+        assert (dead.event_id, dead.last_reason, dead.finished_at) == ("event-0", "dns", 200)
+        assert await deliveries.dead_letters(connection, receiver="b") == []
+
+
+async def test_replay_gives_a_dead_letter_its_whole_schedule_again_under_its_old_id(database: Database) -> None:
+    async with database.transaction() as connection:
+        await deliveries.enqueue(connection, EVENT, ["a", "b"], at=1)
+        for receiver in ("a", "b"):
+            row = await deliveries.next_due(connection, receiver, at=1)
+            assert row is not None
+            await deliveries.record_failed(connection, row.id, at=2, next_at=None, reason="dns", http_status=None)
+        dead = {row.receiver: row.id for row in await deliveries.dead_letters(connection)}
+        assert await deliveries.replay(connection, at=500, delivery_id="no such") == 0
+        assert await deliveries.replay(connection, at=500, delivery_id=dead["a"]) == 1
+        row = await deliveries.next_due(connection, "a", at=500)
+        assert row is not None
+        assert (row.id, row.event_id, row.attempts, row.next_at) == (dead["a"], "event-1", 0, 500)
+        assert await deliveries.next_due(connection, "b", at=500) is None
+        assert await deliveries.replay(connection, at=500) == 1
+
+
+async def test_a_disabled_receiver_gets_nothing_and_everything_stays_visible(database: Database) -> None:
+    async with database.transaction() as connection:
+        await deliveries.enqueue(connection, EVENT, ["a", "b"], at=1)
+        assert await deliveries.disable_receiver(connection, "a", at=2, reason="gone") == 1
+        assert await deliveries.enqueue(connection, replace(EVENT, id="event-2"), ["a", "b"], at=3) == 1
+        assert await deliveries.disabled_receivers(connection) == {"a": "gone"}
+        assert await deliveries.next_due(connection, "a", at=9) is None
+        letters = await deliveries.dead_letters(connection, receiver="a")
+        assert [(row.event_id, row.status, row.last_reason) for row in letters] == [
+            ("event-2", DeliveryStatus.CANCELLED, "gone"),
+            ("event-1", DeliveryStatus.CANCELLED, "gone"),
+        ]
+        assert await deliveries.replay(connection, at=4) == 0
+        assert await deliveries.enable_receiver(connection, "a")
+        assert not await deliveries.enable_receiver(connection, "a")
+        assert await deliveries.replay(connection, at=4) == 2
+        assert await deliveries.disabled_receivers(connection) == {}
+
+
+async def test_hastening_leaves_alone_what_the_receiver_itself_refuses(database: Database) -> None:
+    async with database.transaction() as connection:
+        for name, http_status in (("away", None), ("busy", 429), ("broken", 503), ("refused", 400), ("new", 0)):
+            await deliveries.enqueue(connection, replace(EVENT, id=name), ["a"], at=1)
+            row = await deliveries.next_due(connection, "a", at=1)
+            assert row is not None
+            if name != "new":
+                await deliveries.record_failed(
+                    connection, row.id, at=1, next_at=5000, reason="refused", http_status=http_status
+                )
+        assert await deliveries.hasten(connection, "a", at=10) == 3
+        due = {row.event_id: row.next_at for row in await deliveries.of_incident(connection, "incident-1")}
+    assert due == {"away": 10, "busy": 10, "broken": 10, "refused": 5000, "new": 1}
