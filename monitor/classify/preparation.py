@@ -47,7 +47,7 @@ def dis_flow(grey: NDArray[np.uint8], preset: Literal["ultrafast", "fast"]) -> N
     """
     method = _flow_of(preset, grey.shape[1:])
     # A flow handed in would be taken as a first guess, so none is.
-    pairs = [method.calc(before, after, None) for before, after in pairwise(grey)]  # type: ignore[call-overload] # None is allowed
+    pairs = [method.calc(before, after, None) for before, after in pairwise(np.ascontiguousarray(grey))]  # type: ignore[call-overload] # None is allowed
     return np.stack(pairs)
 
 
