@@ -20,6 +20,8 @@ MAX_SMALL_FRAME_BYTES = 64 * 1024
 """Largest frame of any type but `Evidence`: a typed decoder makes objects far larger than the bytes behind them."""
 
 _LENGTH = struct.Struct(">I")
+# msgspec lets the error of a string that is no UTF-8 through as it is.
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encoder = msgspec.msgpack.Encoder()
 _downward: msgspec.msgpack.Decoder[Downward] = msgspec.msgpack.Decoder(Downward)
 _upward: msgspec.msgpack.Decoder[Upward] = msgspec.msgpack.Decoder(Upward)
@@ -54,7 +56,7 @@ def decode_downward(body: bytes) -> Downward:
     """
     try:
         return _downward.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _UNDECODABLE as error:
         raise _bad_message() from error
 
 
@@ -69,7 +71,7 @@ def decode_upward(body: bytes) -> Upward:
         if len(body) > _largest(is_evidence=kind == Evidence.__struct_config__.tag):
             raise _too_large()
         message = _upward.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _UNDECODABLE as error:
         raise _bad_message() from error
     if isinstance(message, Observation):
         times = (message.clip_start_s, message.clip_end_s, message.arrived_at, message.scored_at)

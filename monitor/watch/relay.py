@@ -58,7 +58,7 @@ def _relayed(line: bytes, watcher: int) -> bool:
         return True
     try:
         fields = msgspec.json.decode(line, type=dict[str, object])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     event, level = fields.get("event"), fields.get("level")
     if not isinstance(event, str) or not _EVENT.fullmatch(event) or level not in _LEVELS:
