@@ -26,9 +26,11 @@ from monitor.detect.persistence import DetectionRule
 from monitor.detect.rules import rules_for
 from monitor.errors import LivecordonError, SourceError
 from monitor.incidents.library import load_protocol
+from monitor.logs import configure_logging
 from monitor.protocol.definition import Definition
 from monitor.redact import redact_text, redact_url
 from monitor.video.source import VideoSource
+from monitor.vocabulary import Posture
 
 _LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "http", "https")
 
@@ -40,6 +42,7 @@ class _Pipeline:
     rules: dict[str, DetectionRule]
     open_timeout_s: float
     read_timeout_s: float
+    posture: Posture | None
     realtime: bool
 
 
@@ -49,6 +52,11 @@ class _Pipeline:
 @click.option("--model", metavar="M", help="Model package: a name or a folder; the configuration's by default.")
 @click.option("--protocol", metavar="P", help="Protocol: a name or a file; the configuration's default by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@click.option(
+    "--posture",
+    type=click.Choice([posture.value for posture in Posture]),
+    help="Watch at least this closely; close for files, whose key frames may be far apart, and calm for addresses.",
+)
 @click.option("--realtime", is_flag=True, help="Read files no faster than they would play.")
 @click.option(
     "--plot",
@@ -63,6 +71,7 @@ def watch(
     model: str | None,
     protocol: str | None,
     as_json: bool,
+    posture: str | None,
     realtime: bool,
     plot: Path | None,
 ) -> int:
@@ -71,7 +80,8 @@ def watch(
     The real sampling, model, persistence and protocol; deadlines run in stream time. Nothing is cut and nothing is
     sent. Exit status 1 if a source could not be watched; the others are watched all the same.
     """
-    pipeline = _build(config_file, model=model, protocol=protocol, realtime=realtime)
+    configure_logging("warning")
+    pipeline = _build(config_file, model=model, protocol=protocol, posture=posture, realtime=realtime)
     if plot is not None and not _can_plot():
         raise click.UsageError("--plot needs matplotlib: install livecordon[plot]")
     console = Console(stderr=True)
@@ -96,7 +106,9 @@ def watch(
     return 1 if failed else 0
 
 
-def _build(config_file: Path | None, *, model: str | None, protocol: str | None, realtime: bool) -> _Pipeline:
+def _build(
+    config_file: Path | None, *, model: str | None, protocol: str | None, posture: str | None, realtime: bool
+) -> _Pipeline:
     config = load_config(config_file, os.environ).config
     package = load_package(find_package(model or config.watch.model, config.watch.models_dir))
     definition = load_protocol(
@@ -108,6 +120,7 @@ def _build(config_file: Path | None, *, model: str | None, protocol: str | None,
         rules=rules_for(config.detection, package),
         open_timeout_s=config.watch.open_timeout,
         read_timeout_s=config.watch.read_timeout,
+        posture=None if posture is None else Posture(posture),
         realtime=realtime,
     )
 
@@ -120,6 +133,7 @@ def _watched(source: str, pipeline: _Pipeline, console: Console) -> Iterator[Rec
     """
     run = StreamTimeRun(pipeline.definition, pipeline.rules)
     live = source.partition("://")[0].lower() in _LIVE_SCHEMES
+    floor = pipeline.posture or (Posture.CALM if live else Posture.CLOSE)
     stop = threading.Event()
     with VideoSource.open(
         source, open_timeout_s=pipeline.open_timeout_s, read_timeout_s=pipeline.read_timeout_s, live=live
@@ -130,7 +144,7 @@ def _watched(source: str, pipeline: _Pipeline, console: Console) -> Iterator[Rec
             task = progress.add_task(_shown(source), total=length_s)
             clips = opened.clips(
                 pipeline.classifier.clip_spec,
-                posture=lambda: run.posture,
+                posture=lambda: max(floor, run.posture, key=lambda posture: posture.rank),
                 keep=None,
                 stop=stop,
                 decode_slots=None,

@@ -31,6 +31,7 @@ def draw(
     """Write a PNG with one panel of scores and one strip of states for each source.
 
     Args:
+        path: Where the PNG goes.
         watched: Each source's name and its records, in order.
         rules: Thresholds to draw, per label.
         definition: The protocol that the states belong to.
