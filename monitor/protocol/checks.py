@@ -160,6 +160,9 @@ def _unreachable(definition: Definition, edges: tuple[Edge, ...]) -> Iterator[Fi
 
 
 def _endless(definition: Definition, edges: tuple[Edge, ...]) -> Iterator[Finding]:
+    if not any(state.final for state in definition.states.values()):
+        yield Finding(("states",), "there is no final state, so no incident ever ends", "give one final: true")
+        return
     for name in definition.states:
         if not any(definition.states[other].final for other in reachable(edges, [name])):
             yield Finding(
@@ -180,7 +183,7 @@ def _waits_forever(definition: Definition, edges: tuple[Edge, ...]) -> Iterator[
             what = "waits for a person" if name in asking else "can wait"
             yield Finding(
                 ("states", name),
-                f"this state {what} without any deadline: if nothing happens, the incident never ends",
+                f"this state {what} without a deadline that always holds: the incident may never end",
                 "add a transition with after: and to:, and no if:",
             )
 

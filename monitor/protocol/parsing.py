@@ -113,6 +113,8 @@ class _Reader:
         allowed = [*words.TRIGGERS, "outcome", *words.TRANSITION_KEYS]
         data = self._mapping(value, path, allowed)
         triggers = [word for word in words.TRIGGERS if word in data]
+        if not triggers and len(data) < len(value):
+            raise _Unreadable  # a misspelt trigger, which has been noted
         if len(triggers) != 1:
             what = (
                 f"a transition on {' and '.join(triggers)}" if triggers else "a transition without anything to wait for"
@@ -159,6 +161,8 @@ class _Reader:
 
     def _guard(self, value: Any, path: Path) -> Guard:
         data = self._mapping(value, path, words.GUARDS)
+        if not data and value:
+            raise _Unreadable  # a misspelt word, which has been noted
         if len(data) != 1:
             what = f"a guard with {len(data)} words" if data else "a guard without a word"
             self._refuse(path, what, "write exactly one, and put several into all: [ … ] or any: [ … ]")
@@ -204,7 +208,7 @@ class _Reader:
         known = tuple(allowed)
         if not isinstance(value, dict):
             expected = f"write keys below it: {', '.join(known)}" if known else "write nothing below it"
-            self._refuse(path, "this is no mapping", expected)
+            self._refuse(path, "this is no mapping" if path or value is not None else "the file is empty", expected)
         for key in value:
             if key not in known:
                 mend = words.suggestion(key, known) if known else "it takes none, remove it"

@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import pytest
+
+from monitor.protocol.decision import IncidentState, Reason
+from monitor.protocol.definition import (
+    After,
+    AllOf,
+    AnyOf,
+    Definition,
+    Effect,
+    Guard,
+    LabelDetected,
+    MaxSeverityAtLeast,
+    Not,
+    OnDetection,
+    OnEffect,
+    OnReview,
+    OnStream,
+    SeverityAtLeast,
+    State,
+    StreamChange,
+    Transition,
+    Trigger,
+)
+from monitor.protocol.events import (
+    DeadlinePassed,
+    DetectionCleared,
+    DetectionRaised,
+    EffectFinished,
+    Event,
+    Reviewed,
+    StreamEnded,
+    StreamReturned,
+)
+from monitor.protocol.step import step
+from monitor.vocabulary import EffectKind, EffectOutcome, Posture, ReviewDecision, Severity
+from tests.fakes.protocols import alert
+
+REVIEW, ACT, NONE = Severity.REVIEW, Severity.ACT, Severity.NONE
+PRESERVE = Effect(EffectKind.PRESERVE)
+
+
+def protocol(*transitions: Transition, enter: tuple[Effect, ...] = ()) -> Definition:
+    """A protocol whose state `here` has these transitions; `calm` leads there on any detection."""
+    return Definition(
+        "test",
+        1,
+        "For tests.",
+        "calm",
+        {
+            "calm": State(Posture.CALM, transitions=(Transition(OnDetection(REVIEW), None, "here"),)),
+            "here": State(Posture.FULL, enter=enter, transitions=transitions),
+            "there": State(Posture.CLOSE, transitions=(Transition(After(5.0), None, "closed"),)),
+            "closed": State(Posture.CALM, final=True),
+        },
+    )
+
+
+def raised(severity: Severity = ACT, label: str = "fight") -> DetectionRaised:
+    return DetectionRaised(label, severity, 0.9)
+
+
+def here(definition: Definition, severity: Severity = REVIEW, now: float = 100.0) -> IncidentState:
+    return step(definition, None, raised(severity), now).after
+
+
+def test_the_first_event_begins_in_the_initial_state_without_entering_it() -> None:
+    definition = protocol(enter=(PRESERVE,))
+
+    decision = step(definition, None, StreamEnded(), 7.0)
+
+    assert decision.reason is Reason.NO_TRANSITION
+    assert decision.after == IncidentState("calm", 7.0)
+    assert decision.posture is Posture.CALM
+    assert not decision.closed
+
+
+def test_a_transition_enters_the_state_with_its_posture_effects_and_deadlines() -> None:
+    definition = protocol(
+        Transition(OnStream(StreamChange.ENDED), None, "closed"),
+        Transition(After(60.0), None, "closed"),
+        enter=(alert("raised", "crisis"), PRESERVE),
+    )
+
+    decision = step(definition, None, raised(), 100.0)
+
+    assert decision.reason is Reason.DETECTION_RAISED
+    assert decision.before == "calm"
+    assert decision.after == IncidentState("here", 100.0, 1, {"fight": ACT}, ACT, deadlines={"1:here:1": 160.0})
+    assert [request.key for request in decision.effects] == ["1.0.alert", "1.1.preserve"]
+    assert decision.effects[0].parameters == {"event": "raised", "priority": "crisis"}
+    assert decision.posture is Posture.FULL
+
+
+def test_effects_of_the_transition_come_before_those_of_the_new_state() -> None:
+    definition = protocol(
+        Transition(OnReview(ReviewDecision.CONFIRM), None, "here", (alert("updated"),)), enter=(PRESERVE,)
+    )
+
+    decision = step(definition, here(definition), Reviewed(ReviewDecision.CONFIRM, "ada", ""), 101.0)
+
+    assert [request.key for request in decision.effects] == ["2.0.alert", "2.1.preserve"]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "event", "reason"),
+    [
+        (OnDetection(REVIEW), raised(REVIEW), Reason.DETECTION_RAISED),
+        (OnDetection(REVIEW), raised(ACT), Reason.DETECTION_RAISED),
+        (OnDetection(ACT), raised(ACT), Reason.DETECTION_RAISED),
+        (OnDetection(ACT), raised(REVIEW), None),
+        (OnDetection(NONE), DetectionCleared("fight", NONE), Reason.DETECTION_CLEARED),
+        (OnDetection(NONE), DetectionCleared("fight", REVIEW), None),
+        (OnDetection(NONE), DetectionCleared("weapon", NONE), None),
+        (OnDetection(NONE), raised(REVIEW), None),
+        (OnDetection(REVIEW), DetectionCleared("fight", REVIEW), None),
+        (OnReview(ReviewDecision.CONFIRM), Reviewed(ReviewDecision.CONFIRM, "a", ""), Reason.REVIEW_CONFIRMED),
+        (OnReview(ReviewDecision.DISMISS), Reviewed(ReviewDecision.DISMISS, "a", ""), Reason.REVIEW_DISMISSED),
+        (OnReview(ReviewDecision.CONFIRM), Reviewed(ReviewDecision.DISMISS, "a", ""), None),
+        (OnStream(StreamChange.ENDED), StreamEnded(), Reason.STREAM_ENDED),
+        (OnStream(StreamChange.RETURNED), StreamReturned(), Reason.STREAM_RETURNED),
+        (OnStream(StreamChange.ENDED), StreamReturned(), None),
+    ],
+)
+def test_what_pulls_a_trigger(trigger: Trigger, event: Event, reason: Reason | None) -> None:
+    definition = protocol(Transition(trigger, None, "there"), Transition(After(60.0), None, "closed"))
+
+    decision = step(definition, here(definition), event, 101.0)
+
+    assert decision.reason is (reason or Reason.NO_TRANSITION)
+    assert decision.after.state == ("there" if reason else "here")
+
+
+@pytest.mark.parametrize("outcome", EffectOutcome)
+@pytest.mark.parametrize("kind", [EffectKind.CUT, EffectKind.BLOCK])
+def test_an_effect_triggers_by_kind_and_outcome(kind: EffectKind, outcome: EffectOutcome) -> None:
+    trigger = OnEffect(EffectKind.CUT, (EffectOutcome.FAILED, EffectOutcome.UNVERIFIED))
+    definition = protocol(Transition(trigger, None, "there"), Transition(After(60.0), None, "closed"))
+
+    decision = step(definition, here(definition), EffectFinished("1.0.x", kind, outcome), 101.0)
+
+    expected = {
+        (EffectKind.CUT, EffectOutcome.FAILED): Reason.EFFECT_FAILED,
+        (EffectKind.CUT, EffectOutcome.UNVERIFIED): Reason.EFFECT_UNVERIFIED,
+    }
+    assert decision.reason is expected.get((kind, outcome), Reason.NO_TRANSITION)
+
+
+@pytest.mark.parametrize(
+    ("guard", "holds"),
+    [
+        (SeverityAtLeast(REVIEW), True),
+        (SeverityAtLeast(ACT), False),
+        (MaxSeverityAtLeast(ACT), True),
+        (LabelDetected("fight"), True),
+        (LabelDetected("weapon"), False),
+        (Not(LabelDetected("weapon")), True),
+        (AllOf((SeverityAtLeast(REVIEW), MaxSeverityAtLeast(ACT))), True),
+        (AllOf((SeverityAtLeast(REVIEW), SeverityAtLeast(ACT))), False),
+        (AnyOf((SeverityAtLeast(ACT), LabelDetected("fight"))), True),
+        (AnyOf((SeverityAtLeast(ACT), LabelDetected("weapon"))), False),
+    ],
+)
+def test_guards_at_review_after_act(guard: Guard, holds: bool) -> None:
+    definition = protocol(
+        Transition(OnStream(StreamChange.ENDED), guard, "there"), Transition(After(60.0), None, "closed")
+    )
+    incident = step(definition, here(definition, ACT), DetectionCleared("fight", REVIEW), 101.0).after
+
+    assert step(definition, incident, StreamEnded(), 102.0).transitioned is holds
+
+
+def test_the_first_in_file_order_wins() -> None:
+    definition = protocol(
+        Transition(OnStream(StreamChange.ENDED), SeverityAtLeast(ACT), "there"),
+        Transition(OnStream(StreamChange.ENDED), None, "closed"),
+        Transition(After(60.0), None, "closed"),
+    )
+
+    assert step(definition, here(definition, REVIEW), StreamEnded(), 101.0).after.state == "closed"
+    assert step(definition, here(definition, ACT), StreamEnded(), 101.0).after.state == "there"
+
+
+def test_severities_are_remembered_also_when_nothing_else_happens() -> None:
+    definition = protocol(Transition(After(60.0), None, "closed"))
+    incident = here(definition, ACT)
+
+    both = step(definition, incident, raised(REVIEW, "weapon"), 101.0)
+    one = step(definition, both.after, DetectionCleared("fight", NONE), 102.0)
+
+    assert both.reason is one.reason is Reason.NO_TRANSITION
+    assert both.after.severities == {"fight": ACT, "weapon": REVIEW}
+    assert one.after.severities == {"weapon": REVIEW}
+    assert one.after.max_severity is ACT
+    assert one.after.sequence == 1
+
+
+def test_cleared_waits_for_the_last_label() -> None:
+    definition = protocol(Transition(OnDetection(NONE), None, "closed"), Transition(After(60.0), None, "closed"))
+    incident = step(definition, here(definition), raised(REVIEW, "weapon"), 101.0).after
+
+    first = step(definition, incident, DetectionCleared("fight", NONE), 102.0)
+    last = step(definition, first.after, DetectionCleared("weapon", NONE), 103.0)
+
+    assert first.reason is Reason.NO_TRANSITION
+    assert last.closed
+
+
+def test_deadlines_of_a_state_that_was_left_are_gone_and_stale() -> None:
+    definition = protocol(
+        Transition(OnStream(StreamChange.ENDED), None, "there"), Transition(After(60.0), None, "closed")
+    )
+    incident = here(definition)
+
+    decision = step(definition, incident, StreamEnded(), 130.0)
+    stale = step(definition, decision.after, DeadlinePassed("1:here:1"), 160.0)
+
+    assert decision.after.deadlines == {"2:there:0": 135.0}
+    assert stale.reason is Reason.STALE_DEADLINE
+    assert stale.after is decision.after
+
+
+def test_entering_a_state_again_begins_its_deadlines_anew() -> None:
+    definition = protocol(
+        Transition(OnStream(StreamChange.RETURNED), None, "here"), Transition(After(60.0), None, "closed")
+    )
+
+    decision = step(definition, here(definition), StreamReturned(), 150.0)
+
+    assert decision.after.deadlines == {"2:here:1": 210.0}
+
+
+def test_staying_keeps_deadlines_and_the_time_of_entry() -> None:
+    definition = protocol(
+        Transition(OnStream(StreamChange.ENDED), None, None, (PRESERVE,)), Transition(After(60.0), None, "closed")
+    )
+
+    decision = step(definition, here(definition), StreamEnded(), 150.0)
+
+    assert decision.after.deadlines == {"1:here:1": 160.0}
+    assert decision.after.entered_at == 100.0
+    assert [request.key for request in decision.effects] == ["2.0.preserve"]
+
+
+def test_a_deadline_that_stays_happens_once() -> None:
+    definition = protocol(Transition(After(30.0), None, None, (PRESERVE,)), Transition(After(60.0), None, "closed"))
+
+    first = step(definition, here(definition), DeadlinePassed("1:here:0"), 130.0)
+    again = step(definition, first.after, DeadlinePassed("1:here:0"), 131.0)
+    later = step(definition, first.after, StreamEnded(), 132.0)
+
+    assert [request.kind for request in first.effects] == [EffectKind.PRESERVE]
+    assert first.after.deadlines == {"1:here:1": 160.0}
+    assert again.reason is Reason.STALE_DEADLINE
+    assert later.reason is Reason.NO_TRANSITION
+
+
+def test_a_deadline_whose_guard_is_false_fires_when_it_becomes_true() -> None:
+    definition = protocol(
+        Transition(After(60.0), SeverityAtLeast(ACT), "there"), Transition(After(600.0), None, "closed")
+    )
+
+    passed = step(definition, here(definition, REVIEW), DeadlinePassed("1:here:0"), 160.0)
+    unrelated = step(definition, passed.after, StreamEnded(), 170.0)
+    risen = step(definition, unrelated.after, raised(ACT), 180.0)
+
+    assert passed.reason is unrelated.reason is Reason.NO_TRANSITION
+    assert passed.after.deadlines == {"1:here:1": 700.0}
+    assert risen.reason is Reason.DEADLINE_PASSED
+    assert risen.after.state == "there"
+
+
+def test_before_its_deadline_a_rise_changes_nothing() -> None:
+    definition = protocol(
+        Transition(After(60.0), SeverityAtLeast(ACT), "there"), Transition(After(600.0), None, "closed")
+    )
+
+    assert step(definition, here(definition, REVIEW), raised(ACT), 159.0).reason is Reason.NO_TRANSITION
+
+
+def test_what_just_happened_comes_before_a_deadline_that_is_overdue() -> None:
+    definition = protocol(
+        Transition(After(60.0), SeverityAtLeast(ACT), "there"),
+        Transition(OnDetection(ACT), None, "closed"),
+        Transition(After(600.0), None, "closed"),
+    )
+    passed = step(definition, here(definition, REVIEW), DeadlinePassed("1:here:0"), 160.0)
+
+    assert step(definition, passed.after, raised(ACT), 180.0).after.state == "closed"
+
+
+@pytest.mark.parametrize("key", ["1:here:0", "1:here:1"])
+def test_file_order_decides_between_deadlines_due_at_once(key: str) -> None:
+    definition = protocol(
+        Transition(After(60.0), SeverityAtLeast(ACT), "there"), Transition(After(60.0), None, "closed")
+    )
+
+    assert step(definition, here(definition, ACT), DeadlinePassed(key), 160.0).after.state == "there"
+    assert step(definition, here(definition, REVIEW), DeadlinePassed("1:here:1"), 160.0).after.state == "closed"
+
+
+def test_a_daemon_that_slept_through_two_deadlines_takes_the_earlier_first() -> None:
+    definition = protocol(Transition(After(60.0), None, None, (PRESERVE,)), Transition(After(90.0), None, "closed"))
+
+    first = step(definition, here(definition), DeadlinePassed("1:here:1"), 500.0)
+    second = step(definition, first.after, DeadlinePassed("1:here:1"), 500.0)
+
+    assert [request.kind for request in first.effects] == [EffectKind.PRESERVE]
+    assert first.after.deadlines == {"1:here:1": 190.0}
+    assert second.closed
+
+
+def test_a_closed_incident_stays_as_it_is() -> None:
+    definition = protocol(
+        Transition(OnStream(StreamChange.ENDED), None, "closed"), Transition(After(60.0), None, "closed")
+    )
+    closed = step(definition, here(definition), StreamEnded(), 101.0)
+
+    late = step(definition, closed.after, Reviewed(ReviewDecision.DISMISS, "ada", "too late"), 102.0)
+
+    assert closed.closed
+    assert closed.after.deadlines == {}
+    assert late.reason is Reason.ALREADY_CLOSED
+    assert late.closed
+    assert late.after is closed.after
+
+
+def test_a_state_that_the_definition_does_not_have_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no state 'elsewhere'"):
+        step(protocol(), IncidentState("elsewhere", 0.0), StreamEnded(), 1.0)
