@@ -57,11 +57,19 @@ _MAX_STREAMS = 100
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open container, the video stream in it that is watched, and the silence in seconds that reading tolerates."""
+    """An open source.
+
+    Attributes:
+        stream: The video stream that is watched.
+        silence_s: Silence in seconds that reading tolerates.
+        ends_by_closing: Whether a closed connection is how this source ends, rather than a loss: a live stream over
+            plain HTTP has no length, and FFmpeg reports its end as an input/output error.
+    """
 
     container: InputContainer
     stream: VideoStream
     silence_s: float
+    ends_by_closing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,8 @@ def open_container(url: str, *, open_timeout_s: float, read_timeout_s: float, li
     except BaseException:
         container.close()
         raise
-    return Opened(container, stream, silence_s)
+    ends_by_closing = live and address.scheme in ("http", "https") and container.format.name != "hls"
+    return Opened(container, stream, silence_s, ends_by_closing)
 
 
 def refuse_oversize(width: int, height: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -183,6 +184,8 @@ def _next_packet(packets: Iterator[Packet[Stream]], opened: Opened) -> Packet[St
     try:
         return next(packets, None)
     except av.error.FFmpegError as error:
+        if opened.ends_by_closing and error.errno == errno.EIO:
+            return None
         failure = _reading_failed(error, waited_s=time.monotonic() - asked_at, opened=opened)
     # Outside the handler, so that not even the context of our error leads to FFmpeg's text, which names the URL.
     raise failure

@@ -43,6 +43,9 @@ RELAX_AFTER_S = 60.0
 DISTRUST_S = 60.0
 """How long keyframe marks are ignored after two of them led to no picture."""
 
+MAX_LATE_FRAMES = 8
+"""So many frames in a row with times before the last one begin a new order of time."""
+
 KEEP_EVERY_S = 1.0
 
 _JITTER_S = 0.05
@@ -110,6 +113,7 @@ class Steering:
         self._unseen_packets = 0
         self._not_before_s = 0.0
         self._frame_s: float | None = None
+        self._late_frames = 0
         self._kept_at_s: float | None = None
         self._arrivals: dict[int, float] = {}
         self._calm = _Rungs("NONREF", "DEFAULT")
@@ -315,9 +319,8 @@ class Steering:
                 arrived_at = self._arrived(frame.pts, arrived_at)
             else:
                 time_s = self._timeline.next_frame_s(self._frame_s)
-            if self._frame_s is not None and time_s <= self._frame_s:
+            if not self._in_order(time_s):
                 continue
-            self._frame_s = time_s
             self._frames_of_burst += 1
             self._keep(frame, time_s, arrived_at)
             if time_s < self._not_before_s:
@@ -330,6 +333,18 @@ class Steering:
             elif self._sliding is not None and (clip := self._sliding.offer(candidate)) is not None:
                 clips += self._deliver(clip)
         return clips
+
+    def _in_order(self, time_s: float) -> bool:
+        """Whether a frame follows the one before; several in a row that do not mean that the one before was false."""
+        if self._frame_s is None or time_s > self._frame_s:
+            self._frame_s, self._late_frames = time_s, 0
+            return True
+        self._late_frames += 1
+        if self._late_frames < MAX_LATE_FRAMES:
+            return False
+        self._restart_at(time_s)
+        self._frame_s, self._late_frames = time_s, 0
+        return True
 
     def _deliver(self, clip: Clip) -> list[Clip]:
         self._clips += 1

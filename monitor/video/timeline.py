@@ -11,8 +11,9 @@ GAP_FORWARD_S = 10.0
 STEP_BACK_S = 1.0
 """A step back beyond this is a break: muxers that interleave loosely stay below it."""
 
-REORDER_S = 10.0
-"""A presentation time further than this from its decoding time is taken for a lie and not used."""
+REORDER_S = 2.0
+"""A presentation time further than this from its decoding time is not believed; 16 frames are the most that codecs
+hold back."""
 
 _CROWD = 150
 _CROWD_S = 0.5
@@ -51,6 +52,7 @@ class Timeline:
         self._frame_ticks = max(1, round((1 / frame_rate if frame_rate else _FALLBACK_FRAME_S) / self._tick_s))
         self._shift: int | None = None
         self._last: int | None = None
+        self._shown = 0
         self._counting = False
         self._crowd = 0
         self._crowd_from = 0
@@ -75,11 +77,13 @@ class Timeline:
             step_s = (mark + self._shift - self._last) * self._tick_s
             broken = step_s > GAP_FORWARD_S or step_s < -STEP_BACK_S
             if broken:
-                self._shift = self._last + self._frame_ticks - mark
+                # Beyond whatever was to be shown before the break, or the two sides would mix.
+                self._shift = max(self._last, self._shown) + self._frame_ticks - mark
         here = mark + self._shift
         self._last = here if self._last is None else max(self._last, here)
         placed_pts = None if pts is None else pts + self._shift
         shown = here if placed_pts is None else placed_pts
+        self._shown = max(self._shown, shown)
         return Placed(
             pts=placed_pts,
             dts=None if dts is None else here,
@@ -97,7 +101,8 @@ class Timeline:
         return 0.0 if last_s is None else last_s + self._frame_ticks * self._tick_s
 
     def _counted(self, *, broken: bool) -> Placed:
-        self._last = 0 if self._last is None else self._last + self._frame_ticks
+        self._last = 0 if self._last is None else max(self._last, self._shown) + self._frame_ticks
+        self._shown = self._last
         here_s = self._last * self._tick_s
         if self._counting:
             return Placed(self._last, self._last, here_s, here_s, broken=broken)
