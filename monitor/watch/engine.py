@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 import structlog
 
@@ -67,14 +66,14 @@ class Engine:
 
     Attributes:
         send: Sends one message to the daemon; may be called by any thread.
-        fail: Ends the process after a fault was sent; never returns.
+        fail: Ends the process; called after a fault was sent.
     """
 
     classifier: Classifier
     settings: EngineSettings
     open_source: OpenSource
     send: Callable[[Message], None]
-    fail: Callable[[], NoReturn]
+    fail: Callable[[], None]
     pending: PendingClips = field(default_factory=PendingClips)
     recent: RecentSamples = field(default_factory=RecentSamples)
     _streams: dict[str, StreamWatch] = field(default_factory=dict)
@@ -196,11 +195,13 @@ class Engine:
             self.recent.expire()
             if self._inference.running_for_s() > INFERENCE_HUNG_S:
                 self._on_fault("inference_hung", "a batch did not come back from the classifier")
+                return
             for watch in self._all_watches():
                 silent_s = watch.silent_for_s()
                 if silent_s > 2 * hung_after_s:
                     log.error("stream_thread_hung", stream_id=watch.stream_id, silent_s=round(silent_s, 1))
                     self._on_fault("stream_hung", "a stream's thread did not come back from the video library")
+                    return
                 if silent_s > hung_after_s:
                     watch.report_hung()
 
