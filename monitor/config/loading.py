@@ -111,7 +111,7 @@ def _without_empty_sections(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _problem(document: YamlDocument, overridden: Overridden, finding: Finding) -> Problem:
     path, what, mend = finding
-    if (variable := overridden.variable_for(path)) is not None:
+    if (variable := overridden.variable_for(path, document.lines)) is not None:
         return Problem(variable, path_text(path), what, mend)
     return document.problem(path, what, mend)
 

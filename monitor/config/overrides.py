@@ -7,7 +7,7 @@ indices, passes over misspelt variables in silence and does not say which variab
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,11 +37,22 @@ class Overridden:
     origins: Mapping[Path, str]
     problems: tuple[Problem, ...]
 
-    def variable_for(self, path: Path) -> str | None:
-        """Return the variable that `path`, or the value around it, came from."""
+    def variable_for(self, path: Path, written: Container[Path]) -> str | None:
+        """Return the variable that set what is at `path` or around it; None if it stands in the file.
+
+        Args:
+            path: Where.
+            written: The paths that stand in the file.
+        """
         for length in range(len(path), 0, -1):
-            if (variable := self.origins.get(path[:length])) is not None:
+            around = path[:length]
+            if (variable := self.origins.get(around)) is not None:
                 return variable
+            if around in written:
+                return None
+            for origin, variable in self.origins.items():
+                if origin[:length] == around:
+                    return variable
         return None
 
 
@@ -69,7 +80,7 @@ def apply_overrides(data: Mapping[str, Any], environ: Mapping[str, str]) -> Over
         segments = name.removeprefix(PREFIX).lower().split("__")
         path, obstacle = _put(merged, segments, value)
         if obstacle:
-            problems.append(Problem(name, path_text(path), obstacle, "correct or unset the variable"))
+            problems.append(Problem(name, path_text(path), *obstacle))
         else:
             origins[path] = name
     return Overridden(merged, origins, tuple(problems))
@@ -101,8 +112,8 @@ def _copy(value: Any) -> Any:
             return value
 
 
-def _put(root: Any, segments: list[str], value: Any) -> tuple[Path, str]:
-    """Set one value deep inside `root`; return its path, and what stands in the way if something does."""
+def _put(root: Any, segments: list[str], value: Any) -> tuple[Path, tuple[str, str] | None]:
+    """Set one value deep inside `root`; return its path, and what stands in the way, and its mend, if something does."""
     path: Path = ()
     here = root
     for position, segment in enumerate(segments):
@@ -110,12 +121,12 @@ def _put(root: Any, segments: list[str], value: Any) -> tuple[Path, str]:
         key: str | int = segment
         if isinstance(here, list):
             if not (segment.isascii() and segment.isdigit() and int(segment) <= len(here)):
-                return path, f"there are only {len(here)} entries, counted from 0, and {segment!r} is none of them"
+                return path, ("there is no such entry", f"count from 0; {len(here)} would add one")
             key = int(segment)
             if key == len(here):
                 here.append(None)
         elif not isinstance(here, dict):
-            return path, "this setting has nothing below it"
+            return path, ("nothing can be set below this setting", "correct or unset the variable")
         path = (*path, key)
         inner = here[key] if isinstance(key, int) else here.get(key)
         if last:
@@ -123,4 +134,4 @@ def _put(root: Any, segments: list[str], value: Any) -> tuple[Path, str]:
         elif inner is None:
             here[key] = [] if segments[position + 1].isdigit() else {}
         here = here[key]
-    return path, ""
+    return path, None
