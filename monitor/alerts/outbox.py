@@ -198,6 +198,8 @@ class _Line:
         async with self._database.transaction() as connection:
             if attempt.outcome is Outcome.DELIVERED:
                 await deliveries.record_delivered(connection, delivery.id, at=now, http_status=attempt.http_status or 0)
+                if self._failed_before:
+                    await deliveries.hasten(connection, self.name, at=now)
             else:
                 delay_s = retry_delay_s(attempts, jitter=self._jitter())
                 next_at = None if delay_s is None else now + max(delay_s, attempt.retry_after_s or 0.0)

@@ -16,7 +16,7 @@ from monitor.alerts.events import CONTENT_TYPE
 from monitor.alerts.receivers import Receiver
 from monitor.alerts.schedule import parse_retry_after_s
 from monitor.clock import Clock
-from monitor.store.deliveries import DeliveryRecord
+from monitor.store.deliveries import OVERLOADED, DeliveryRecord
 
 USER_AGENT: Final = "livecordon"
 MAX_ANSWER_BYTES: Final = 4096
@@ -52,7 +52,6 @@ _REASONS: Final[tuple[tuple[tuple[type[Exception], ...], FailureReason], ...]] =
     ((aiohttp.ClientError,), FailureReason.BAD_ANSWER),
     ((OSError,), FailureReason.DISCONNECTED),
 )
-_OVERLOADED: Final = (429, 502, 503, 504)
 _GONE: Final = 410
 
 log = structlog.get_logger()
@@ -147,7 +146,7 @@ class Sender:
                 reason = FailureReason.HTTP_5XX
             case _:
                 reason = FailureReason.BAD_ANSWER
-        outcome = Outcome.THROTTLED if status in _OVERLOADED else Outcome.FAILED
+        outcome = Outcome.THROTTLED if status in OVERLOADED else Outcome.FAILED
         if status == _GONE:
             outcome = Outcome.GONE
         return Attempt(outcome, reason, status, retry_after_s)

@@ -35,7 +35,8 @@ class Priority(StrEnum):
     NORMAL = "normal"
 
 
-_TOO_MANY_REQUESTS = 429
+OVERLOADED = (429, 502, 503, 504)
+"""HTTP statuses that say something about the receiver and nothing about the alert."""
 
 GIVEN_UP = (DeliveryStatus.DEAD, DeliveryStatus.CANCELLED)
 """Dead letters: alerts that nobody will try again unless they are replayed."""
@@ -193,11 +194,11 @@ async def record_failed(
 
 
 async def hasten(connection: AsyncConnection, receiver: str, *, at: float) -> int:
-    """Make everything due that waits because its receiver was away (no answer, 429 or 5xx); returns how many.
+    """Make everything due that waits because its receiver was away (no answer, 429, 502, 503, 504); returns how many.
 
     For the moment in which a receiver is back: its backlog need not wait for hours still to go in the schedule.
     """
-    was_away = or_(delivery.c.last_status.is_(None), delivery.c.last_status >= _TOO_MANY_REQUESTS)
+    was_away = or_(delivery.c.last_status.is_(None), delivery.c.last_status.in_(OVERLOADED))
     hastened = await connection.execute(
         update(delivery).where(_pending_of(receiver), delivery.c.next_at > at, was_away).values(next_at=at)
     )

@@ -139,7 +139,14 @@ async def test_a_disabled_receiver_gets_nothing_and_everything_stays_visible(dat
 
 async def test_hastening_leaves_alone_what_the_receiver_itself_refuses(database: Database) -> None:
     async with database.transaction() as connection:
-        for name, http_status in (("away", None), ("busy", 429), ("broken", 503), ("refused", 400), ("new", 0)):
+        for name, http_status in (
+            ("away", None),
+            ("busy", 429),
+            ("gateway", 503),
+            ("broken", 500),
+            ("refused", 400),
+            ("new", 0),
+        ):
             await deliveries.enqueue(connection, replace(EVENT, id=name), ["a"], at=1)
             row = await deliveries.next_due(connection, "a", at=1)
             assert row is not None
@@ -149,4 +156,4 @@ async def test_hastening_leaves_alone_what_the_receiver_itself_refuses(database:
                 )
         assert await deliveries.hasten(connection, "a", at=10) == 3
         due = {row.event_id: row.next_at for row in await deliveries.of_incident(connection, "incident-1")}
-    assert due == {"away": 10, "busy": 10, "broken": 10, "refused": 5000, "new": 1}
+    assert due == {"away": 10, "busy": 10, "gateway": 10, "broken": 5000, "refused": 5000, "new": 1}
