@@ -77,27 +77,18 @@ class WebSettings:
         """Build the settings, finding each secret with `resolve`.
 
         Raises:
-            ConfigError: an address that others reach without tokens, a short token, one secret for two names, a bad port.
+            ConfigError: an address that others reach without tokens, a short token, one secret for two names.
         """
-        problems: list[Problem] = []
-
-        def listen(text: str, where: str) -> Listen:
-            try:
-                return Listen.parse(text)
-            except ValueError as error:
-                problems.append(Problem("", where, "is no address to listen on", str(error)))
-                return Listen("127.0.0.1", 0)
-
         settings = cls(
-            listen=listen(section.listen, "web.listen"),
-            gate_listen=None if section.gate_listen is None else listen(section.gate_listen, "web.gate_listen"),
+            listen=Listen.parse(section.listen),
+            gate_listen=None if section.gate_listen is None else Listen.parse(section.gate_listen),
             gate_token=None if section.gate_token is None else resolve(section.gate_token),
             tokens=tuple(
                 AccessToken(entry.name, Role[entry.role.upper()], resolve(entry.secret)) for entry in section.tokens
             ),
             max_body_bytes=section.max_body,
         )
-        problems += settings.problems()
+        problems = settings.problems()
         if problems:
             raise ConfigError(problems)
         return settings

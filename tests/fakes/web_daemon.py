@@ -108,7 +108,9 @@ def detail_of(summary: IncidentView) -> IncidentDetail:
         summary=summary,
         severities={"violence": summary.severity},
         timeline=(
-            TimelineEntry(began, "watcher", Reason.DETECTION_RAISED, "watching", "close_look", "violence 0.91 at review"),
+            TimelineEntry(
+                began, "watcher", Reason.DETECTION_RAISED, "watching", "close_look", "violence 0.91 at review"
+            ),
             TimelineEntry(began + timedelta(seconds=5), "watcher", Reason.DETECTION_RAISED, "close_look", "review"),
         ),
         effects=(
