@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Literal, TextIO
 
 import structlog
+from typing_extensions import override
 
 from monitor.redact import ELLIPSIS, SECRET_NAME, redact_text
 
@@ -27,7 +29,6 @@ def configure_logging(
 
     May be called again; the last call counts. Times are ISO 8601 in UTC.
     """
-    stream = sys.stderr if stream is None else stream
     numeric = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -39,7 +40,7 @@ def configure_logging(
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if format == "json"
-        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        else structlog.dev.ConsoleRenderer(colors=(stream or sys.stderr).isatty())
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
@@ -51,10 +52,10 @@ def configure_logging(
             renderer,
         ],
     )
-    handler = logging.StreamHandler(stream)
+    handler = _RedactingHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [*(other for other in root.handlers if not isinstance(other, _RedactingHandler)), handler]
     root.setLevel(numeric)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(numeric, logging.WARNING))
@@ -66,6 +67,27 @@ def configure_logging(
         # Loggers are made at import, before this call and, in tests, between two: never freeze the first answer.
         cache_logger_on_first_use=False,
     )
+
+
+class _RedactingHandler(logging.Handler):
+    """Writes lines to a stream, or to what is standard error at that moment."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = self._stream or sys.stderr
+        try:
+            line = self.format(record)
+        except Exception as failure:  # noqa: BLE001 - a record that cannot be formatted must not stop what logs it
+            # The standard library would print the record's raw arguments here.
+            line = f"a log record of {record.name} cannot be formatted: {type(failure).__name__}"
+        # A closed or full standard error leaves nobody to tell.
+        with contextlib.suppress(OSError, ValueError):
+            stream.write(f"{line}\n")
+            stream.flush()
 
 
 def redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

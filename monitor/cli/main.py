@@ -36,8 +36,11 @@ class Lazy(NamedTuple):
 
 
 COMMANDS: Final[dict[str, Lazy]] = {
-    "run": Lazy("monitor.cli.run:run", "Watch the configured media servers."),
-    "watch": Lazy("monitor.cli.watch:watch", "Watch one file or address, and print what Livecordon would do."),
+    "run": Lazy("monitor.cli.run:run", "Watch the configured media servers until told to stop."),
+    "watch": Lazy(
+        "monitor.cli.watch:watch",
+        "Watch files or live addresses, one after the other, and print what Livecordon would do.",
+    ),
     "demo": Lazy("monitor.cli.demo:demo", "Show the whole thing on this machine, with a media server and a stream."),
     "check": Lazy("monitor.cli.check:check", "Check configuration, protocols, model and media servers."),
     "config-schema": Lazy("monitor.cli.schema:config_schema", "Print the JSON schema of config.yaml."),
@@ -77,6 +80,10 @@ def _exists(command: Lazy) -> bool:
 @click.version_option(__version__, prog_name="livecordon")
 def cli() -> None:
     """Watch live streams for violence, cut them by protocol, and tell people and other platforms."""
+    from monitor.logs import configure_logging  # noqa: PLC0415 - keeps `--help` fast
+
+    # What a command has to say, it prints; `run` asks for more.
+    configure_logging("warning")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -56,14 +56,8 @@ def find_warnings(config: Config) -> Iterator[Finding]:
         if isinstance(server, EmbeddedServer) and not is_loopback(urlsplit(server.url).hostname or ""):
             what = "the embedded relay is for demo and tests, and has no protection on a network"
             yield (*path, "url"), what, "keep it on 127.0.0.1"
-        if isinstance(server, StaticServer) and not (server.cut_webhook or server.cut_command or _dry(config, index)):
-            yield path, "its streams can be watched but not cut", "set cut_webhook or cut_command"
         if isinstance(server, StaticServer) and server.cut_webhook and _plain_text(server.cut_webhook):
             yield (*path, "cut_webhook"), "stream names travel unencrypted", "use https"
-
-
-def _dry(config: Config, index: int) -> bool:
-    return config.dry_run or config.servers[index].dry_run
 
 
 def _same_names(config: Config) -> Iterator[Finding]:

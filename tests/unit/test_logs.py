@@ -147,3 +147,34 @@ def test_warnings_become_log_lines(stream: io.StringIO) -> None:
         warnings.warn(f"careful with {URL}", UserWarning, stacklevel=1)
     assert CANARY not in stream.getvalue()
     assert lines(stream)[0]["logger"] == "py.warnings"
+
+
+def test_a_record_that_cannot_be_formatted_costs_nothing_and_shows_nothing(
+    stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.getLogger().handlers.clear()  # pytest's own would raise
+    configure_logging("info", "json", stream)
+    logging.getLogger("foreign").warning("%d bytes", URL)
+    assert stream.getvalue() == "a log record of foreign cannot be formatted: TypeError\n"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_closed_stream_stops_nobody(stream: io.StringIO) -> None:
+    configure_logging("info", "json", stream)
+    stream.close()
+    structlog.get_logger().warning("unheard")
+    assert stream.closed
+
+
+def test_other_handlers_stay(stream: io.StringIO, caplog: pytest.LogCaptureFixture) -> None:
+    configure_logging("info", "json", stream)
+    configure_logging("info", "json", stream)
+    logging.getLogger("foreign").warning("heard twice")
+    assert len(lines(stream)) == 1
+    assert [record.name for record in caplog.records] == ["foreign"]
+
+
+def test_standard_error_is_looked_up_when_it_is_written_to(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json")
+    structlog.get_logger().warning("here")
+    assert json.loads(capsys.readouterr().err)["event"] == "here"

@@ -43,14 +43,11 @@ def test_warnings_point_at_their_lines(tmp_path: Path) -> None:
         "    file: token\n"
         "servers:\n"
         "  - {name: a, kind: embedded, url: 'http://10.0.0.1:80'}\n"
-        "  - {name: b, kind: static, streams: [{name: x, url: x.mp4}]}\n"
-        "  - {name: c, kind: static, dry_run: true, streams: [{name: x, url: x.mp4}]}\n"
         "  - {name: d, kind: static, cut_webhook: 'http://10.0.0.1/', streams: [{name: x, url: x.mp4}]}\n"
     )
     relay = "the embedded relay is for demo and tests, and has no protection on a network: keep it on 127.0.0.1"
     assert [str(warning).removeprefix(f"{tmp_path}/config.yaml:") for warning in load_config(file, {}).warnings()] == [
         "3: web.gate_token.file: every user of this machine may read this secret: chmod 600",
         "5: servers[0].url: " + relay,
-        "6: servers[1]: its streams can be watched but not cut: set cut_webhook or cut_command",
-        "8: servers[3].cut_webhook: stream names travel unencrypted: use https",
+        "6: servers[1].cut_webhook: stream names travel unencrypted: use https",
     ]
