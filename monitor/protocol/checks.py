@@ -51,6 +51,7 @@ def findings(definition: Definition) -> list[Finding]:
         *_unproven_alert(definition, edges),
         *_untold_containment(definition, edges),
         *_no_way_back(definition, edges),
+        *_dismissed_in_vain(edges),
     ]
     return list(dict.fromkeys(found))
 
@@ -304,37 +305,51 @@ def _untold_containment(definition: Definition, edges: tuple[Edge, ...]) -> Iter
 
 
 def _no_way_back(definition: Definition, edges: tuple[Edge, ...]) -> Iterator[Finding]:
-    def silences(edge: Edge) -> bool:
-        return edge.asks(EffectKind.CUT, EffectKind.BLOCK) and not edge.asks(EffectKind.UNBLOCK)
-
-    unblocking = {edge.source for edge in edges if edge.asks(EffectKind.UNBLOCK)}
-    mends = {
-        edge.source
-        for edge in edges
-        if edge.transition.trigger == OnReview(ReviewDecision.DISMISS)
-        and (edge.asks(EffectKind.UNBLOCK) or unblocking & reachable(edges, [edge.target]))
-    }
+    mends = {edge.source for edge in edges if _dismisses(edge) and _leads_to_unblock(edge, edges)}
 
     def stuck(name: str) -> bool:
         return not mends & reachable(edges, [name])
 
     mend = "add {review: dismiss, to: …} that leads to an unblock"
-    found = False
-    for edge in edges:
-        if silences(edge) and stuck(edge.target):
-            for effect, path in edge.effect_paths(definition):
-                if effect.kind in (EffectKind.CUT, EffectKind.BLOCK):
-                    found = True
-                    yield Finding(path, f"nobody can take this {effect.kind.value} back if it was a mistake", mend)
-    if found:
+    landings = [edge for edge in edges if _silences(edge) and stuck(edge.target)]
+    for edge in landings:
+        for effect, path in edge.effect_paths(definition):
+            if effect.kind in (EffectKind.CUT, EffectKind.BLOCK):
+                yield Finding(path, f"nobody can take this {effect.kind.value} back if it was a mistake", mend)
+    if landings:
         return
-    silenced = reachable(
-        edges,
-        [edge.target for edge in edges if silences(edge)],
-        lambda edge: not edge.asks(EffectKind.UNBLOCK),
+    for name in _silenced(edges):
+        if stuck(name) and not definition.states[name].final:
+            what = "the publisher is cut off or blocked here, and nobody can take it back"
+            yield Finding(("states", name), what, mend)
+
+
+def _dismissed_in_vain(edges: tuple[Edge, ...]) -> Iterator[Finding]:
+    if not any(edge.asks(EffectKind.UNBLOCK) for edge in edges):
+        return  # `_no_way_back` says so
+    silenced = _silenced(edges)
+    for edge in edges:
+        if _dismisses(edge) and edge.source in silenced and not _leads_to_unblock(edge, edges):
+            what = "whoever is dismissed here stays cut off or blocked"
+            yield Finding(edge.path, what, "lead it to a state that asks for unblock")
+
+
+def _silences(edge: Edge) -> bool:
+    return edge.asks(EffectKind.CUT, EffectKind.BLOCK) and not edge.asks(EffectKind.UNBLOCK)
+
+
+def _silenced(edges: tuple[Edge, ...]) -> frozenset[str]:
+    """Return the states in which the publisher may be cut off or blocked."""
+    landings = [edge.target for edge in edges if _silences(edge)]
+    return reachable(edges, landings, lambda edge: not edge.asks(EffectKind.UNBLOCK))
+
+
+def _dismisses(edge: Edge) -> bool:
+    return edge.transition.trigger == OnReview(ReviewDecision.DISMISS)
+
+
+def _leads_to_unblock(edge: Edge, edges: tuple[Edge, ...]) -> bool:
+    onward = reachable(edges, [edge.target])
+    return edge.asks(EffectKind.UNBLOCK) or any(
+        other.asks(EffectKind.UNBLOCK) for other in edges if other.source in onward
     )
-    for name, state in definition.states.items():
-        if name in silenced and not state.final and stuck(name):
-            yield Finding(
-                ("states", name), "the publisher is cut off or blocked here, and nobody can take it back", mend
-            )

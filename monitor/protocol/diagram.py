@@ -23,14 +23,16 @@ from monitor.protocol.definition import (
 from monitor.units import format_duration
 from monitor.vocabulary import Severity
 
+_RESERVED = frozenset({"as", "class", "direction", "end", "fork", "join", "note", "state"})
+
 
 def to_mermaid(definition: Definition) -> str:
     """Return Mermaid source: one arrow per transition, labelled with what has to happen and what is done then.
 
     Arrows that stay in their state without entering it anew are drawn as notes, so that loops mean loops.
     """
-    # Mermaid takes "-" in a state's name for the beginning of an arrow.
-    ids = {name: name.replace("-", "_") for name in definition.states}
+    # Mermaid takes "-" in a state's name for the beginning of an arrow, and has words of its own.
+    ids = {name: name.replace("-", "_") + "_" * (name in _RESERVED) for name in definition.states}
     lines = ["stateDiagram-v2", f"    [*] --> {ids[definition.initial]}"]
     for name, state in definition.states.items():
         if ids[name] != name:
