@@ -45,7 +45,8 @@ class Database:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
             await asyncio.to_thread(migrate, self._path)
-            engine = create_async_engine(f"sqlite+aiosqlite:///{self._path}")
+            # Without hide_parameters the driver's errors quote stream names and alerts, and land in the log.
+            engine = create_async_engine(f"sqlite+aiosqlite:///{self._path}", hide_parameters=True)
             event.listen(engine.sync_engine, "connect", _set_pragmas)
             event.listen(engine.sync_engine, "begin", _begin_immediate)
             self._engine = engine

@@ -3,10 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import insert
 
+from monitor.errors import StoreError
 from monitor.store import deliveries
 from monitor.store.database import Database
 from monitor.store.deliveries import Backlog, DeliveryStatus, OutgoingEvent, Priority
+from monitor.store.tables import receiver_state
 
 EVENT = OutgoingEvent(
     id="event-1",
@@ -157,3 +160,17 @@ async def test_hastening_leaves_alone_what_the_receiver_itself_refuses(database:
         assert await deliveries.hasten(connection, "a", at=10) == 3
         due = {row.event_id: row.next_at for row in await deliveries.of_incident(connection, "incident-1")}
     assert due == {"away": 10, "busy": 10, "gateway": 10, "broken": 5000, "refused": 5000, "new": 1}
+
+
+async def test_an_error_of_the_store_quotes_nothing_that_was_to_be_written(database: Database) -> None:
+    async def write_twice() -> None:
+        async with database.transaction() as connection:
+            for _ in range(2):
+                await connection.execute(insert(receiver_state).values(receiver="stream-key"))
+
+    with pytest.raises(StoreError) as caught:
+        await write_twice()
+    cause = caught.value.__cause__
+    assert cause is not None
+    assert "UNIQUE" in str(cause)
+    assert "stream-key" not in str(cause)
