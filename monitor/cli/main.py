@@ -41,7 +41,9 @@ COMMANDS: Final[dict[str, Lazy]] = {
         "monitor.cli.watch:watch",
         "Watch files or live addresses, one after the other, and print what Livecordon would do.",
     ),
-    "demo": Lazy("monitor.cli.demo:demo", "Publish two live streams, watch them, and see what happens when one turns violent."),
+    "demo": Lazy(
+        "monitor.cli.demo:demo", "Publish two live streams, watch them, and see what happens when one turns violent."
+    ),
     "check": Lazy("monitor.cli.check:check", "Check configuration, protocols, model and media servers."),
     "config-schema": Lazy("monitor.cli.schema:config_schema", "Print the JSON schema of config.yaml."),
 }
