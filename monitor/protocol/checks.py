@@ -318,8 +318,9 @@ def _no_way_back(definition: Definition, edges: tuple[Edge, ...]) -> Iterator[Fi
                 yield Finding(path, f"nobody can take this {effect.kind.value} back if it was a mistake", mend)
     if landings:
         return
-    for name in _silenced(edges):
-        if stuck(name) and not definition.states[name].final:
+    silenced = _silenced(edges)
+    for name, state in definition.states.items():
+        if name in silenced and not state.final and stuck(name):
             what = "the publisher is cut off or blocked here, and nobody can take it back"
             yield Finding(("states", name), what, mend)
 
