@@ -19,9 +19,10 @@ from av.video.stream import VideoStream
 from monitor.errors import SourceError, SourceStalledError
 from monitor.video.clip import Clip, ClipSpec
 from monitor.video.decoder import FrameDecoder, FrameScaler
+from monitor.video.feeding import ReadPacket
 from monitor.video.opening import Opened, open_container, read_failure
 from monitor.video.ring import PacketRing
-from monitor.video.steering import ReadPacket, Steering, SteeringPorts
+from monitor.video.steering import Steering, SteeringPorts
 from monitor.video.timeline import Timeline
 from monitor.vocabulary import Posture
 
@@ -140,7 +141,7 @@ class VideoSource:
             packet.dts = placed.dts
             if ring is not None:
                 ring.add(packet)
-            yield from steering.take(ReadPacket(packet, placed, time.time()))
+            yield from steering.take(ReadPacket(packet, placed, time.time(), packet.is_keyframe))
         if not stop.is_set():
             yield from steering.finish()
 

@@ -13,9 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from monitor.errors import SourceError, SourceLimitError, SourceStalledError
 from monitor.video.clip import Clip, ClipSpec
+from monitor.video.feeding import ReadPacket
 from monitor.video.source import KeptSample, VideoSource
 from monitor.video.steering import CALM_LONGEST_S, Steering
 from monitor.video.timeline import Placed, Timeline
@@ -327,25 +330,26 @@ def test_false_presentation_times_do_not_blind_it(
     assert run.clips[-1].times_s[-1] > 9
 
 
+@pytest.mark.parametrize(
+    "marks", [lambda n: True, lambda n: n % 60 == 30, lambda n: False], ids=["all", "wrong", "none"]
+)
 @pytest.mark.parametrize("gop_s", [2.0, None])
-def test_keyframe_marks_that_lead_to_no_picture_do_not_blind_it(tmp_path: Path, gop_s: float | None) -> None:
+def test_false_keyframe_marks_do_not_blind_it(
+    tmp_path: Path, gop_s: float | None, marks: Callable[[int], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = film(tmp_path / "a.flv", Footage(duration_s=14, gop_s=gop_s))
-    _mark_all_as_keyframes(path)
+    packets = 0
+
+    def lie(packet: Packet[VideoStream], placed: Placed, arrived_at: float, is_keyframe: bool) -> ReadPacket:
+        nonlocal packets
+        packets += 1
+        return ReadPacket(packet, placed, arrived_at, is_keyframe=marks(packets))
+
+    monkeypatch.setattr("monitor.video.source.ReadPacket", lie)
     run = watch(path)
+    assert len(run.clips) >= 3
     assert max(gaps_s(run)) <= 2 * CALM_LONGEST_S
     assert run.clips[-1].times_s[-1] > 9
-
-
-def _mark_all_as_keyframes(path: Path) -> None:
-    """Set the frame type of every video tag of an FLV file to 1, as a publisher could."""
-    data = bytearray(path.read_bytes())
-    place = 13
-    while place + 11 < len(data):
-        size = int.from_bytes(data[place + 1 : place + 4], "big")
-        if data[place] == 9 and data[place + 12] == 1:
-            data[place + 11] = 0x10 | (data[place + 11] & 0x0F)
-        place += 11 + size + 4
-    path.write_bytes(data)
 
 
 def test_video_that_never_decodes_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
