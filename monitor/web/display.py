@@ -14,9 +14,14 @@ def displayable(text: str, *, max_characters: int = 200) -> str:
     """
     if len(text) > max_characters:
         text = text[: max_characters - 1] + "…"
-    return "".join(
-        f"\\u{ord(character):04x}" if unicodedata.category(character) in _INVISIBLE else character for character in text
-    )
+    return "".join(_plain(character) for character in text)
+
+
+def _plain(character: str) -> str:
+    category = unicodedata.category(character)
+    if category in _INVISIBLE:
+        return f"\\u{ord(character):04x}"
+    return " " if category == "Zs" else character
 
 
 def displayable_lines(text: str, *, max_characters: int = 4000) -> str:

@@ -20,7 +20,7 @@ _log = structlog.get_logger()
 
 IDLE_TIMEOUT_S = 30.0
 """A connection that has not sent a whole request head by then, or no next request, is closed."""
-LINGER_S = 2.0
+LINGER_S = 1.0
 """How long the rest of a refused body is read and thrown away, so that its sender sees the refusal."""
 SHUTDOWN_S = 3.0
 MAX_HEADER_BYTES = 8190
