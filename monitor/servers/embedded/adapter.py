@@ -109,15 +109,16 @@ class EmbeddedMediaServer:
         """Return the relay's address for the stream, with both parts percent-encoded."""
         if not {ref.app, ref.name}.isdisjoint({"", ".", ".."}) or ref.app == CONTROL_APP:
             raise UnsafeCallRefused("this name would lead to another address on the relay")
-        try:
-            return f"{self._base_url}/{quote(ref.app, safe='')}/{quote(ref.name, safe='')}"
-        except UnicodeEncodeError:
-            raise UnsafeCallRefused("the stream's name cannot be encoded") from None
+        if not (_is_text(ref.app) and _is_text(ref.name)):
+            raise UnsafeCallRefused("the stream's name cannot be encoded")
+        return f"{self._base_url}/{quote(ref.app, safe='')}/{quote(ref.name, safe='')}"
 
     async def cut(self, ref: StreamRef, session: str | None = None) -> CutResult:
         """Have the relay throw the publisher out, and list to verify."""
         if not ref.app or not ref.name:
             raise UnsafeCallRefused("the application or the stream has no name")
+        if not (_is_text(ref.app) and _is_text(ref.name)):
+            raise UnsafeCallRefused("the stream's name cannot be encoded")
         command = {"app": ref.app, "name": ref.name, "session": session or None}
         answer = await self._client.post_json(URL(f"{self._base_url}/{CONTROL_APP}/cut"), command)
         matched = _decode(answer, Cuts).matched
@@ -154,6 +155,11 @@ class EmbeddedMediaServer:
     def gate_reply(self, request: GateRequest | None, *, allow: bool) -> GateReply:  # noqa: ARG002 - the port's signature
         """Build 204 or 403."""
         return GateReply(204) if allow else GateReply(403)
+
+
+def _is_text(name: str) -> bool:
+    """Whether the name is text at all; half a surrogate pair is not."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _decode(answer: Answer, shape: type[_T]) -> _T:

@@ -160,19 +160,15 @@ class NginxRtmpMediaServer:
         if session is not None and not is_session(session):
             raise UnsafeCallRefused("the session is no connection number")
         if is_safe(ref.name):
-            name = f"&name={ref.name}"
-        else:
-            name = ""
-            if session is None:
-                session = await self._only_session(ref)
-            if session is None:
-                return None
-        client = "" if session is None else f"&clientid={session}"
-        return f"app={ref.app}{name}{client}"
+            client = "" if session is None else f"&clientid={session}"
+            return f"app={ref.app}&name={ref.name}{client}"
+        listed = await self._listed_session(ref, session)
+        return None if listed is None else f"app={ref.app}&clientid={listed}"
 
-    async def _only_session(self, ref: StreamRef) -> str | None:
+    async def _listed_session(self, ref: StreamRef, session: str | None) -> str | None:
+        """Return the one session that is listed under this name now; it alone will say who is dropped."""
         stats = await self._listings(_THOROUGH_LISTINGS)
-        sessions = {stream.session for stat in stats for stream in stat.streams if stream.ref == ref}
+        sessions = {stream.session for stat in stats for stream in stat.streams if _is_meant(stream, ref, session)}
         if not sessions:
             return None
         if len(sessions) > 1 or "" in sessions:
