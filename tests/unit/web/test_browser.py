@@ -78,7 +78,8 @@ def tab_to(driver: webdriver.Chrome, css: str) -> None:
 
 
 def complaints(driver: webdriver.Chrome) -> list[str]:
-    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    entries = driver.get_log("browser")  # type: ignore[no-untyped-call] # selenium leaves this one without types
+    return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
 
 async def test_an_incident_appears_without_reload_and_is_dismissed_by_keyboard(

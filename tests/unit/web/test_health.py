@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 from prometheus_client.registry import Collector
+from typing_extensions import override
 
 from monitor import metrics
 from monitor.web.port import Check
@@ -109,6 +110,7 @@ class _Held(Collector):
     def describe(self) -> list[GaugeMetricFamily]:
         return []
 
+    @override
     def collect(self) -> list[GaugeMetricFamily]:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from typing_extensions import override
 
 import monitor.web
 from monitor.vocabulary import Freshness, ReviewDecision, Severity, StreamRef
@@ -38,9 +39,11 @@ class Reader(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
 
+    @override
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
 
+    @override
     def handle_data(self, data: str) -> None:
         self.text += data
 
