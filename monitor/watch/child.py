@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ log = structlog.get_logger()
 _STDERR_LINE_BYTES: Final = 64 * 1024
 _UNREAD_LIMIT_BYTES: Final = 4 * 1024 * 1024
 _LEFT_REMEMBERED_S: Final = 300.0
+_REAP_S: Final = 5.0
 _MESSAGES_PER_S: Final = 400
 _MESSAGES_PER_STREAM_PER_S: Final = 40
 
@@ -196,25 +198,43 @@ class WatcherChild:
                     answer.set_result(None)
 
     async def reap(self) -> int | None:
-        """Kill the process if it still runs, and wait until nothing of it is left; return its exit status."""
+        """Kill the process if it still runs, and wait until nothing of it is left, even when cancelled meanwhile.
+
+        Returns:
+            Its exit status, or None if there was no process.
+        """
+        reaping = asyncio.create_task(self._reap())
+        try:
+            return await asyncio.shield(reaping)
+        except asyncio.CancelledError:
+            await reaping
+            raise
+
+    async def _reap(self) -> int | None:
         self._kill()
         process = self._process
         if process is None:
             return None
         if self._relay is not None:
             # Its last words are in the pipe, which ends now that the process is dead.
-            await asyncio.wait({self._relay}, timeout=1.0)
+            await asyncio.wait({self._relay}, timeout=_REAP_S)
             self._relay.cancel()
             await asyncio.wait({self._relay})
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
             # Reads what is left in the pipes (a pipe holds little) so that their transports close.
-            await process.communicate()
+            async with asyncio.timeout(_REAP_S):
+                await process.communicate()
+        if process.returncode is None:
+            log.error("watcher_not_reaped", watcher=self.member, pid=process.pid)
         return process.returncode
 
     def _kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+        if self._process is None or self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            # Not `Process.kill`: it reaps a process that is dead already, and asyncio then loses the exit status.
+            # The number cannot be another process's yet: asyncio reaps it, and sets `returncode` when it has.
+            os.kill(self._process.pid, signal.SIGKILL)
 
     def _send(self, message: Message) -> None:
         if self._process is None or self._process.stdin is None or self._process.stdin.is_closing():
@@ -264,6 +284,7 @@ class WatcherChild:
         if self.ready is not None or not message.labels:
             raise _Breach("ready twice, or without labels", reason="bad_message")
         self.ready, self.ready_at_s = message, self.clock.monotonic_s()
+        self._progress_at_s = self.ready_at_s
         self.on_ready(self)
 
     def _has_every_label(self, scores: tuple[float, ...]) -> bool:

@@ -37,7 +37,7 @@ class Quarantine:
     most: int
     strikes: int = 2
     window_s: float = 60.0
-    probation_s: float = 60.0
+    probation_s: float = 30.0
     _deaths_s: dict[str, list[float]] = field(default_factory=dict)
     _waiting: list[tuple[str, ...]] = field(default_factory=list)
     _groups: dict[int, _Group] = field(default_factory=dict)

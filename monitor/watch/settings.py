@@ -41,7 +41,7 @@ class WatchSettings:
     provider: str = "cpu"
     watchers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     spares: int = 1
-    quarantine_watchers: int = 4
+    quarantine_watchers: int = 8
     open_timeout_s: float = 10.0
     read_timeout_s: float = 5.0
     decode_slots: int = 1

@@ -42,10 +42,10 @@ def test_a_group_that_lives_through_its_probation_is_acquitted() -> None:
     quarantine.enter(10)
     assert quarantine.acquit(1000) == {}
     quarantine.begin(10, 1000)
-    assert quarantine.acquit(1059) == {}
-    assert quarantine.acquit(1060) == {10: ("a",)}
+    assert quarantine.acquit(1029) == {}
+    assert quarantine.acquit(1030) == {10: ("a",)}
     assert quarantine.place_of("a") is None
-    assert quarantine.blame(["a"], 1060) == ()
+    assert quarantine.blame(["a"], 1030) == ()
 
 
 def test_a_group_whose_streams_all_left_ends_at_once() -> None:
