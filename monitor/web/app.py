@@ -15,6 +15,7 @@ from monitor.web import api, gate, health, keys, pages
 from monitor.web.auth import READ_METHODS, Authenticator, Via, refuse_cross_site, refuse_untrusted_host
 from monitor.web.keys import Area, Route
 from monitor.web.live import LiveFeed
+from monitor.web.overview import Overview
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.refusals import Refusal, RequestRefused
 from monitor.web.settings import WebSettings
@@ -59,6 +60,7 @@ def main_app(
     app[keys.BLOCKS] = blocks
     app[keys.GATE] = gate_service
     live = app[keys.LIVE] = LiveFeed(daemon)
+    app[keys.OVERVIEW] = Overview(daemon, incidents, clock)
     pages.set_up_templates(app)
 
     async def follow(_: web.Application) -> AsyncIterator[None]:

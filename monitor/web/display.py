@@ -14,6 +14,8 @@ def displayable(text: str, *, max_characters: int = 200) -> str:
     """
     if len(text) > max_characters:
         text = text[: max_characters - 1] + "…"
+    if text.isprintable():
+        return text
     return "".join(_plain(character) for character in text)
 
 

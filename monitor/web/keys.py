@@ -11,6 +11,7 @@ from aiohttp import web
 from monitor.clock import Clock
 from monitor.web.auth import Authenticator, Principal
 from monitor.web.live import LiveFeed
+from monitor.web.overview import Overview
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.settings import Role, WebSettings
 
@@ -45,6 +46,7 @@ INCIDENTS = web.AppKey("incidents", IncidentService)
 BLOCKS = web.AppKey("blocks", BlockService)
 GATE = web.AppKey("gate", GateService)
 LIVE = web.AppKey("live", LiveFeed)
+OVERVIEW = web.AppKey("overview", Overview)
 ROUTES = web.AppKey("routes", dict[tuple[str, str], Route])
 
 PRINCIPAL = web.RequestKey("principal", Principal)

@@ -12,14 +12,13 @@ import jinja2
 from aiohttp import web
 
 import monitor
-from monitor.errors import StoreError
 from monitor.vocabulary import Freshness, Severity
 from monitor.web import actions, keys, wording
 from monitor.web.auth import SESSION_COOKIE, SESSION_S, Principal
 from monitor.web.body import decode_form, read_body
 from monitor.web.display import displayable, displayable_lines
 from monitor.web.keys import Area, Route
-from monitor.web.order import by_urgency
+from monitor.web.overview import Rendered
 from monitor.web.port import IncidentDetail, StreamView
 from monitor.web.refusals import Refusal, RequestRefused
 from monitor.web.settings import Role
@@ -31,10 +30,6 @@ _STATIC = {
     for path in (_HERE / "static").iterdir()
     if path.suffix in _STATIC_TYPES
 }
-
-MAX_OPEN_SHOWN = 100
-MAX_CLOSED_SHOWN = 15
-MAX_STREAMS_SHOWN = 500
 
 
 def set_up_templates(app: web.Application) -> None:
@@ -102,45 +97,16 @@ def login_redirect(request: web.Request) -> web.Response:
 
 async def overview(request: web.Request) -> web.Response:
     """Show everything at a glance: what needs a decision, open incidents, streams, servers."""
-    return render(request, "overview.html", await _overview(request))
+    return render(request, "overview.html", {"overview": await _overview(request)})
 
 
 async def overview_fragment(request: web.Request) -> web.Response:
     """Return the part of the overview that the script swaps in."""
-    return render(request, "overview_live.html", await _overview(request))
+    return web.Response(text=(await _overview(request)).html, content_type="text/html")
 
 
-async def _overview(request: web.Request) -> dict[str, Any]:
-    daemon, service = request.app[keys.DAEMON], request.app[keys.INCIDENTS]
-    streams = by_urgency(daemon.streams())
-    revision = daemon.revision
-    store_failed = False
-    try:
-        opened = await service.incidents(limit=MAX_OPEN_SHOWN, open_only=True)
-        recent = await service.incidents(limit=MAX_OPEN_SHOWN)
-    except StoreError:
-        # The streams are still worth showing.
-        opened, recent, store_failed = (), (), True
-    return {
-        "revision": revision,
-        "streams": streams[:MAX_STREAMS_SHOWN],
-        "streams_total": len(streams),
-        "servers": daemon.servers(),
-        "failed_checks": [check for check in daemon.ready() if not check.ok],
-        "blind": [stream for stream in streams if stream.freshness is Freshness.BLIND],
-        "late": [stream for stream in streams if stream.freshness is Freshness.LATE],
-        "awaiting": sorted(
-            (incident for incident in opened if incident.reviewable),
-            key=lambda incident: (
-                incident.review_due is None,
-                incident.review_due or incident.opened_at,
-                -incident.severity,
-            ),
-        ),
-        "open_others": [incident for incident in opened if not incident.reviewable],
-        "closed": [incident for incident in recent if incident.closed_at is not None][:MAX_CLOSED_SHOWN],
-        "store_failed": store_failed,
-    }
+async def _overview(request: web.Request) -> Rendered:
+    return await request.app[keys.OVERVIEW].current(aiohttp_jinja2.get_env(request.app))
 
 
 async def incident(request: web.Request) -> web.Response:

@@ -83,13 +83,30 @@
     }
   }
 
-  const source = new EventSource("/events");
+  // Browsers allow six connections to a site: only a page that is looked at holds one for events. A hidden page asks
+  // every ten seconds, so that its title still counts what waits.
+  let source = null;
   const shown = () => main.querySelector("[data-revision]")?.dataset.revision;
-  source.addEventListener("changed", (event) => { if (event.data !== shown()) refresh(); });
-  // A reply that is no event stream (signed out, a proxy's error) ends an EventSource for good; polling goes on.
-  // Ages on the page grow without any change, hence the refresh every ten seconds.
+
+  function listen() {
+    if (document.hidden) {
+      source?.close();
+      source = null;
+    } else if (!source || source.readyState === EventSource.CLOSED) {
+      source = new EventSource("/events");
+      source.addEventListener("changed", (event) => { if (event.data !== shown()) refresh(); });
+      // Find out at once whether the daemon is gone; the browser itself tries to connect again.
+      source.addEventListener("error", () => { refresh(); });
+    }
+  }
+
+  listen();
+  document.addEventListener("visibilitychange", () => {
+    listen();
+    if (!document.hidden) refresh();
+  });
+  // Ages on the page grow without any change.
   setInterval(() => {
-    if (!document.hidden && Date.now() - askedAt > 10000) refresh();
+    if (Date.now() - askedAt > 10000) { listen(); refresh(); }
   }, 1000);
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 })();

@@ -138,11 +138,28 @@ async def test_dry_run_blindness_and_degradation_are_said_loudly(
     daemon.dry_run = True
     daemon.stream_views = [stream("a", freshness=Freshness.BLIND), stream("b", freshness=Freshness.BLIND), stream("c")]
     daemon.ready_checks.append(Check("classifier", ok=False, detail="inference failed"))
+    daemon.notify()
     loud = (await read(http, open_web.url + "/")).text
     assert "Dry run." in loud
     assert "2 streams are not being watched" in loud
     assert "Degraded" in loud
     assert "classifier: inference failed" in loud
+
+
+async def test_the_overview_is_rendered_once_per_change_and_second(
+    open_web: WebServer, daemon: FakeDaemon, http: aiohttp.ClientSession
+) -> None:
+    async def shown() -> str:
+        return (await read(http, open_web.url + "/fragments/overview")).text
+
+    assert "live/cam1" in await shown()
+    daemon.stream_views = [stream("cam2")]
+    assert "live/cam1" in await shown()
+    daemon.clock.at_s += 1
+    assert "live/cam2" in await shown()
+    daemon.stream_views = [stream("cam3")]
+    daemon.notify()
+    assert "live/cam3" in await shown()
 
 
 async def test_a_broken_store_leaves_the_streams_visible(
