@@ -38,6 +38,10 @@ class HookServer:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop listening; may be called again."""
         await self._runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.Response:

@@ -20,9 +20,9 @@ def read_frames(url: str, count: int, *, timeout_s: float = 8.0) -> list[av.Vide
     return frames
 
 
-async def can_be_watched(url: str, *, frames: int = 3) -> bool:
+async def can_be_watched(url: str, *, frames: int = 3, timeout_s: float = 8.0) -> bool:
     """Whether so many frames can be decoded from `url`; opening errors give False."""
     try:
-        return len(await asyncio.to_thread(read_frames, url, frames)) == frames
+        return len(await asyncio.to_thread(read_frames, url, frames, timeout_s=timeout_s)) == frames
     except (av.FFmpegError, OSError):
         return False
