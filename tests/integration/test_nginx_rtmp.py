@@ -283,8 +283,12 @@ async def test_what_the_configured_hook_does_with_and_without_a_gate(tmp_path: P
             await streams_of(server, 1)
             await ended(banned)
             assert [stream.ref.name for stream in await server.list_streams()] == ["welcome"]
-        await hook.__aexit__(None, None, None)
-        await streams_of(server, 0)
+        await hook.stop()
+
+        async def nobody_publishes() -> bool:
+            return await server.list_streams() == ()
+
+        await eventually(nobody_publishes)
 
         async with ffmpeg_publishing(f"{nginx.rtmp_url}/live/later") as later:
             if fail_open:
