@@ -10,7 +10,7 @@ import structlog
 
 from monitor.classify.port import Classifier
 from monitor.watch.confinement import resident_bytes
-from monitor.watch.inference import MAX_BATCH, MAX_FILL_S, InferenceThread
+from monitor.watch.inference import InferenceThread
 from monitor.watch.messages import (
     Assign,
     Downward,
@@ -27,6 +27,7 @@ from monitor.watch.messages import (
 )
 from monitor.watch.pending import DROP_STOPPED, PendingClip, PendingClips
 from monitor.watch.recent import RecentSamples
+from monitor.watch.settings import LONGEST_SILENCE_S, MAX_BATCH, MAX_FILL_S
 from monitor.watch.stream import OpenSource, StreamPorts, StreamWatch
 
 log = structlog.get_logger()
@@ -54,10 +55,14 @@ class EngineSettings:
     batch: int = MAX_BATCH
     fill_s: float = MAX_FILL_S
 
-    @property
-    def hung_after_s(self) -> float:
-        """Silence of a stream's thread, in seconds, that no timeout explains."""
-        return 2 * self.read_timeout_s + self.open_timeout_s
+    def hung_after_s(self, container: str) -> float:
+        """Return the silence of a stream's thread, in seconds, that no timeout explains.
+
+        Args:
+            container: FFmpeg's demuxer name, or empty while the stream is not open.
+        """
+        patience_s = max(self.read_timeout_s, LONGEST_SILENCE_S) if "hls" in container else self.read_timeout_s
+        return 2 * patience_s + self.open_timeout_s
 
 
 @dataclass(slots=True, eq=False)
@@ -190,14 +195,13 @@ class Engine:
         self.fail()
 
     def _watch_threads(self) -> None:
-        hung_after_s = self.settings.hung_after_s
-        while not self._closing.wait(min(1.0, hung_after_s / 4)):
+        while not self._closing.wait(min(1.0, self.settings.hung_after_s("") / 4)):
             self.recent.expire()
             if self._inference.running_for_s() > INFERENCE_HUNG_S:
                 self._on_fault("inference_hung", "a batch did not come back from the classifier")
                 return
             for watch in self._all_watches():
-                silent_s = watch.silent_for_s()
+                silent_s, hung_after_s = watch.silent_for_s(), self.settings.hung_after_s(watch.container)
                 if silent_s > 2 * hung_after_s:
                     log.error("stream_thread_hung", stream_id=watch.stream_id, silent_s=round(silent_s, 1))
                     self._on_fault("stream_hung", "a stream's thread did not come back from the video library")

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from monitor.classify.port import Classifier
 from monitor.errors import ClassifierError, LivecordonError
 from monitor.watch.pending import PendingClip, PendingClips
+from monitor.watch.settings import MAX_BATCH, MAX_FILL_S
 
 log = structlog.get_logger()
-
-MAX_BATCH = 8
-MAX_FILL_S = 0.020
 
 
 @dataclass(slots=True, eq=False)

@@ -14,8 +14,8 @@ DROP_SUPERSEDED = "superseded"
 DROP_OVERLOAD = "overload"
 DROP_STOPPED = "stopped"
 
-_RESERVED_FOR_CALM = 2
-"""Places in a full batch that calmer streams get first: watching one stream closely must never blind the others."""
+_TURNS_PER_CALM = 4
+"""One turn in so many goes to a calmer stream: watching some streams closely must never blind the others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,8 +33,8 @@ class PendingClips:
 
     At most one clip per stream waits: a newer one takes its place (``superseded``). When `capacity` is reached, the
     calmest streams lose first, and among them the one that was scored last (``overload``). Batches take the closest
-    posture first and, within a posture, the stream that has waited longest since it was last scored; part of each
-    batch is reserved for calmer streams, so nobody starves.
+    posture first and, within a posture, the stream that has waited longest since it was last scored; every fourth
+    place is a calmer stream's, so nobody starves.
     """
 
     capacity: int = 64
@@ -79,7 +79,7 @@ class PendingClips:
                 self._changed.wait(left_s)
             if self._closed:
                 return []
-            return [self._taken(stream_id) for stream_id in self._chosen(most)]
+            return [self._taken(self._next()) for _ in range(min(most, len(self._waiting)))]
 
     def forget(self, stream_id: str) -> None:
         """Drop what waits for a stream that is watched no longer."""
@@ -107,15 +107,15 @@ class PendingClips:
         with self._changed:
             return self.monotonic_s() - min(self._since_s.values()) if self._since_s else 0.0
 
-    def _chosen(self, most: int) -> list[str]:
-        by_turn = sorted(self._waiting, key=lambda stream_id: self._turns.get(stream_id, -1))
-        closest = max(self._waiting[stream_id].clip.posture.rank for stream_id in by_turn)
-        calmer = [stream_id for stream_id in by_turn if self._waiting[stream_id].clip.posture.rank < closest]
-        reserved = set(calmer[: min(_RESERVED_FOR_CALM, most - 1)])
-        by_urgency = sorted(by_turn, key=lambda stream_id: -self._waiting[stream_id].clip.posture.rank)
-        rest = [stream_id for stream_id in by_urgency if stream_id not in reserved]
-        taken = {*rest[: most - len(reserved)], *reserved}
-        return [stream_id for stream_id in by_urgency if stream_id in taken]
+    def _next(self) -> str:
+        """Return whose turn it is; every fourth turn passes the closest posture over if anybody else waits."""
+        closest = max(pending.clip.posture.rank for pending in self._waiting.values())
+        calmer = [known for known, pending in self._waiting.items() if pending.clip.posture.rank < closest]
+        if calmer and self._turn % _TURNS_PER_CALM == _TURNS_PER_CALM - 1:
+            candidates = calmer
+        else:
+            candidates = [known for known, pending in self._waiting.items() if pending.clip.posture.rank == closest]
+        return min(candidates, key=lambda stream_id: self._turns.get(stream_id, -1))
 
     def _dispensability(self, stream_id: str) -> tuple[int, int]:
         return (-self._waiting[stream_id].clip.posture.rank, self._turns.get(stream_id, -1))

@@ -61,14 +61,16 @@ def _relayed(line: bytes, watcher: int) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     event, level = fields.get("event"), fields.get("level")
-    if not isinstance(event, str) or not _EVENT.fullmatch(event) or level not in _LEVELS:
+    if not isinstance(event, str) or not _EVENT.fullmatch(event):
+        return False
+    if not isinstance(level, str) or level not in _LEVELS:
         return False
     told = {
         f"watcher_{name}" if name in {"watcher", "exc_info", "stack_info"} else name: _bounded(value)
         for name, value in list(fields.items())[:_MOST_FIELDS]
         if name not in _OWN_FIELDS and _EVENT.fullmatch(name)
     }
-    getattr(log, str(level))(event, watcher=watcher, **told)
+    getattr(log, level)(event, watcher=watcher, **told)
     return True
 
 

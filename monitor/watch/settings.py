@@ -7,6 +7,15 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+LONGEST_SILENCE_S = 15.0
+"""HLS comes a segment at a time: for so long, in seconds, `VideoSource` may rightly read nothing."""
+
+MAX_BATCH = 8
+"""Most clips that are scored together."""
+
+MAX_FILL_S = 0.020
+"""Longest time, in seconds, that a clip waits for others to be scored with."""
+
 _GIB = 1024**3
 
 
@@ -28,7 +37,8 @@ class WatchSettings:
         ping_interval_s: Time between two pings, in seconds.
         pong_timeout_s: A watcher that has not answered a ping for so long, in seconds, is killed and replaced.
         progress_timeout_s: So is one that read and scored nothing for so long, in seconds, while it calls a stream
-            watched. Longer than the read timeout by default: a silent publisher must not cost its neighbours a restart.
+            watched. By default it is longer than any silence that the video room bears: a publisher that pauses
+            must not cost its neighbours a restart.
         restart_longest_s: Longest wait before a process that keeps dying is started again, in seconds.
         address_space_bytes: Bound of each process's virtual memory; 0 sets none. Other providers than ``cpu`` map
             far more than they use, so none is set for them.
@@ -58,7 +68,9 @@ class WatchSettings:
     @property
     def no_progress_s(self) -> float:
         """The progress timeout in force, in seconds."""
-        return self.read_timeout_s + 3.0 if self.progress_timeout_s is None else self.progress_timeout_s
+        if self.progress_timeout_s is not None:
+            return self.progress_timeout_s
+        return max(self.read_timeout_s, LONGEST_SILENCE_S) + 3.0
 
     def arguments(self, parent_pid: int) -> tuple[str, ...]:
         """Return the whole command line; it holds nothing secret."""
@@ -71,6 +83,9 @@ class WatchSettings:
             "--read-timeout-s": self.read_timeout_s,
             "--decode-slots": self.decode_slots,
             "--nice": self.nice,
+            # On a processor a batch saves nothing and only delays its first clips (measured with the shipped model).
+            "--batch": 1 if self.provider == "cpu" else MAX_BATCH,
+            "--fill-s": 0.0 if self.provider == "cpu" else MAX_FILL_S,
             "--address-space-bytes": limit_bytes,
             "--parent-pid": parent_pid,
             "--log-level": self.log_level,

@@ -97,6 +97,7 @@ class StreamWatch:
     Attributes:
         progress: Grows by one for each packet read.
         cpu_s: Processor time of this stream's thread so far, in seconds.
+        container: FFmpeg's demuxer name while the stream is open, else empty.
     """
 
     stream_id: str
@@ -105,6 +106,7 @@ class StreamWatch:
     ports: StreamPorts = field(repr=False)
     progress: int = 0
     cpu_s: float = 0.0
+    container: str = ""
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
     _nudge: threading.Event = field(default_factory=threading.Event, repr=False)
     _reporting: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -214,6 +216,7 @@ class StreamWatch:
         )
         try:
             self._mark_busy()
+            self.container = source.info.container
             self._report(WatchState.WATCHING, "opened", _described(source.info))
             clips = source.clips(
                 self.ports.clip_spec,
@@ -230,6 +233,7 @@ class StreamWatch:
                 self.ports.pending.put(PendingClip(self.stream_id, clip, self))
         finally:
             source.close()
+            self.container = ""
 
     def _paced(self, clips: Iterator[Clip]) -> Iterator[Clip]:
         """Hand out a file's clips at the speed at which a viewer would see them."""

@@ -26,8 +26,8 @@ from monitor.video.source import VideoSource
 from monitor.watch import confinement
 from monitor.watch.engine import Engine, EngineSettings
 from monitor.watch.framing import decode_downward, encode_frame, read_frame
-from monitor.watch.inference import MAX_BATCH, MAX_FILL_S
 from monitor.watch.messages import Message, Ready, WatcherFault
+from monitor.watch.settings import MAX_BATCH, MAX_FILL_S
 
 log = structlog.get_logger()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -33,3 +34,19 @@ class Recorder(Generic[_Item]):
                     raise TimeoutError(message)
                 self._changed.wait(left_s)
             return list(self.items)
+
+
+async def until(look: Callable[[], _Item], *, deadline_s: float = 15.0, interval_s: float = 0.02) -> _Item:
+    """Return the first true value of `look`; for what other processes do, where nothing tells when it is done.
+
+    Raises:
+        TimeoutError: there was none; the message shows the last value.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + deadline_s
+    while not (value := look()):
+        if loop.time() > give_up_at:
+            message = f"still {value!r} after {deadline_s} s"
+            raise TimeoutError(message)
+        await asyncio.sleep(interval_s)
+    return value

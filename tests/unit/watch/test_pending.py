@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,19 +51,20 @@ def test_under_overload_streams_of_one_posture_take_turns() -> None:
     assert set(served.values()) == {25}
 
 
-def test_closely_watched_streams_never_blind_the_others() -> None:
+@pytest.mark.parametrize("most", [1, 3, 8])
+def test_closely_watched_streams_never_blind_the_others(most: int) -> None:
     store = PendingClips()
     served: Counter[str] = Counter()
-    for _ in range(50):
+    while sum(served.values()) < 400:
         for number in range(20):
             store.put(pending(f"close-{number}", posture=Posture.CLOSE))
         for number in range(4):
             store.put(pending(f"calm-{number}"))
-        batch = store.take(8, 0)
-        assert len(batch) == 8
+        batch = store.take(most, 0)
+        assert len(batch) == most
         served.update(ids(batch))
-    assert all(served[f"calm-{number}"] == 25 for number in range(4))
-    assert all(served[f"close-{number}"] == 15 for number in range(20))
+    assert all(25 <= served[f"calm-{number}"] <= 26 for number in range(4))
+    assert all(15 <= served[f"close-{number}"] <= 16 for number in range(20))
 
 
 def test_a_batch_of_one_goes_to_the_closest_posture() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from prometheus_client import Counter
 
 from monitor import metrics
 from monitor.clock import SystemClock
@@ -20,7 +21,7 @@ from monitor.watch.messages import Observation, StreamStatus, WatcherFault
 from monitor.watch.settings import WatchSettings
 from monitor.watch.supervisor import Watchers, WatcherView
 from tests.fakes import fake_watcher
-from tests.fakes.waiting import eventually
+from tests.fakes.recorder import until
 
 PROGRAM = str(Path(fake_watcher.__file__))
 SETTINGS = WatchSettings(
@@ -70,6 +71,15 @@ def told_to_process(pid: int | None) -> tuple[bytes, bytes]:
     return (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
 
 
+async def counter_grows(counter: Counter) -> None:
+    before = counter._value.get()
+    await until(lambda: counter._value.get() > before)
+
+
+async def more_faults(daemon: Daemon, before: int) -> None:
+    await until(lambda: len(daemon.faults) > before)
+
+
 @asynccontextmanager
 async def supervised(settings: WatchSettings = SETTINGS) -> AsyncIterator[tuple[Watchers, Daemon]]:
     daemon = Daemon()
@@ -90,7 +100,7 @@ async def supervised(settings: WatchSettings = SETTINGS) -> AsyncIterator[tuple[
 
 
 async def all_ready(watchers: Watchers, count: int) -> list[WatcherView]:
-    await eventually(lambda: sum(view.ready for view in watchers.stats()) == count)
+    await until(lambda: sum(view.ready for view in watchers.stats()) == count)
     return watchers.stats()
 
 
@@ -113,7 +123,7 @@ async def test_streams_are_spread_and_their_scores_come_with_labels() -> None:
         await all_ready(watchers, 2)
         assert (watchers.model, watchers.labels) == ("fake@1", ("violence", "weapon"))
         names = await assign(watchers, 6)
-        await eventually(lambda: daemon.scored_since(0) == names)
+        await until(lambda: daemon.scored_since(0) == names)
         observation, labels = daemon.observations[-1]
         assert dict(zip(labels, observation.scores, strict=True)) == {"violence": 0.25, "weapon": 0.5}
         assert sorted(len(view.streams) for view in watchers.stats()) == [3, 3]
@@ -124,33 +134,33 @@ async def test_streams_may_come_before_any_watcher_is_ready() -> None:
     async with supervised() as (watchers, daemon):
         names = await assign(watchers, 3)
         assert daemon.last("s0") == (WatchState.OPENING, "waiting_for_watcher")
-        await eventually(lambda: daemon.scored_since(0) == names)
+        await until(lambda: daemon.scored_since(0) == names)
 
 
 async def test_a_posture_reaches_the_watcher_and_survives_its_death() -> None:
     async with supervised() as (watchers, daemon):
         await assign(watchers, 1)
-        await eventually(lambda: daemon.observations)
+        await until(lambda: daemon.observations)
         await watchers.set_posture("s0", Posture.FULL)
         await watchers.set_posture("unknown", Posture.FULL)
-        await eventually(lambda: daemon.observations[-1][0].posture is Posture.FULL)
+        await until(lambda: daemon.observations[-1][0].posture is Posture.FULL)
         pid = holder_of(watchers, "s0").pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        await eventually(lambda: (WatchState.STALLED, "watcher_died") in [(s.state, s.reason) for s in daemon.statuses])
+        await until(lambda: (WatchState.STALLED, "watcher_died") in [(s.state, s.reason) for s in daemon.statuses])
         mark = len(daemon.observations)
-        await eventually(lambda: len(daemon.observations) > mark)
+        await until(lambda: len(daemon.observations) > mark)
         assert {observation.posture for observation, _ in daemon.observations[mark:]} == {Posture.FULL}
 
 
 async def test_nothing_is_heard_of_a_released_stream() -> None:
     async with supervised() as (watchers, daemon):
         await assign(watchers, 2)
-        await eventually(lambda: daemon.scored_since(0) == {"s0", "s1"})
+        await until(lambda: daemon.scored_since(0) == {"s0", "s1"})
         await watchers.release("s0")
         await watchers.release("never-there")
         mark, statuses = len(daemon.observations), len(daemon.statuses)
-        await eventually(lambda: len(daemon.observations) > mark + 5)
+        await until(lambda: len(daemon.observations) > mark + 5)
         assert daemon.scored_since(mark) == {"s1"}
         assert daemon.statuses[statuses:] == []
         assert daemon.faults == []
@@ -160,14 +170,14 @@ async def test_a_killed_watchers_streams_are_scored_again_by_another() -> None:
     async with supervised() as (watchers, daemon):
         await all_ready(watchers, 2)
         names = await assign(watchers, 6)
-        await eventually(lambda: daemon.scored_since(0) == names)
+        await until(lambda: daemon.scored_since(0) == names)
         victim = holder_of(watchers, "s0")
         assert victim.pid is not None
         os.kill(victim.pid, signal.SIGKILL)
-        await eventually(lambda: len(daemon.faults) == 1)
+        await until(lambda: len(daemon.faults) == 1)
         mark = len(daemon.observations)
         killed = time.monotonic()
-        await eventually(lambda: daemon.scored_since(mark) == names)
+        await until(lambda: daemon.scored_since(mark) == names)
         assert time.monotonic() - killed < 3
         views = await all_ready(watchers, 2)
         assert sorted(view.restarts for view in views) == [0, 1]
@@ -180,13 +190,13 @@ async def test_a_spare_takes_over_and_leaves_the_others_alone() -> None:
         views = await all_ready(watchers, 3)
         (spare,) = [view for view in views if view.spare]
         names = await assign(watchers, 6)
-        await eventually(lambda: daemon.scored_since(0) == names)
+        await until(lambda: daemon.scored_since(0) == names)
         victim, other = (view for view in watchers.stats() if not view.spare)
         assert victim.pid is not None
         os.kill(victim.pid, signal.SIGKILL)
-        await eventually(lambda: daemon.faults)
+        await until(lambda: daemon.faults)
         mark = len(daemon.observations)
-        await eventually(lambda: daemon.scored_since(mark) == names)
+        await until(lambda: daemon.scored_since(mark) == names)
         after = {view.pid: set(view.streams) for view in watchers.stats()}
         assert after[spare.pid] == set(victim.streams)
         assert after[other.pid] == set(other.streams)
@@ -196,14 +206,14 @@ async def test_a_stopped_watcher_is_found_out_and_replaced() -> None:
     async with supervised() as (watchers, daemon):
         await all_ready(watchers, 2)
         names = await assign(watchers, 4)
-        await eventually(lambda: daemon.scored_since(0) == names)
+        await until(lambda: daemon.scored_since(0) == names)
         pid = holder_of(watchers, "s0").pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        await eventually(lambda: daemon.faults)
+        await until(lambda: daemon.faults)
         assert (daemon.faults[0].reason, daemon.faults[0].detail) == ("unresponsive", "no_pong")
         mark = len(daemon.observations)
-        await eventually(lambda: daemon.scored_since(mark) == names)
+        await until(lambda: daemon.scored_since(mark) == names)
 
 
 @pytest.mark.parametrize(
@@ -229,11 +239,11 @@ async def test_a_stream_that_ruins_every_watcher_is_given_up_and_the_others_are_
     async with supervised() as (watchers, daemon):
         await all_ready(watchers, 2)
         names = await assign(watchers, 4)
-        await eventually(lambda: daemon.scored_since(0) == names)
+        await until(lambda: daemon.scored_since(0) == names)
         await watchers.assign("poison", f"fake://{behaviour}", Posture.CALM)
-        await eventually(lambda: daemon.last("poison") == (WatchState.FAILED, "quarantined"), deadline_s=40)
+        await until(lambda: daemon.last("poison") == (WatchState.FAILED, "quarantined"), deadline_s=40)
         mark = len(daemon.observations)
-        await eventually(lambda: daemon.scored_since(mark) == names)
+        await until(lambda: daemon.scored_since(mark) == names)
         assert {fault.reason for fault in daemon.faults} == {reason}
         assert {fault.detail for fault in daemon.faults} == {detail}
         assert 3 <= len(daemon.faults) <= 5
@@ -245,8 +255,8 @@ async def test_a_stream_that_ruins_every_watcher_is_given_up_and_the_others_are_
         faults = len(daemon.faults)
         common = {view.pid for view in watchers.stats() if not view.quarantine}
         await watchers.assign("poison", f"fake://{behaviour}", Posture.CALM)
-        await eventually(lambda: len(daemon.faults) == faults + 1)
-        await eventually(lambda: daemon.last("poison") == (WatchState.FAILED, "quarantined"))
+        await until(lambda: len(daemon.faults) == faults + 1)
+        await until(lambda: daemon.last("poison") == (WatchState.FAILED, "quarantined"))
         assert {view.pid for view in watchers.stats() if not view.quarantine} == common
 
 
@@ -254,10 +264,10 @@ async def test_a_stream_that_merely_is_silent_costs_no_watcher() -> None:
     async with supervised(replace(SETTINGS, watchers=1)) as (watchers, daemon):
         await all_ready(watchers, 1)
         await assign(watchers, 1, "silent")
-        await eventually(lambda: daemon.last("s0") == (WatchState.STALLED, "stalled"))
+        await until(lambda: daemon.last("s0") == (WatchState.STALLED, "stalled"))
         pings = watchers._children[1]._pings_s
         begun = time.monotonic()
-        await eventually(lambda: max(pings, default=0) > 15)
+        await until(lambda: max(pings, default=0) > 15)
         assert time.monotonic() - begun >= 1.0
         assert daemon.faults == []
 
@@ -265,7 +275,7 @@ async def test_a_stream_that_merely_is_silent_costs_no_watcher() -> None:
 async def test_a_failing_classifier_is_no_streams_fault() -> None:
     async with supervised(replace(SETTINGS, watchers=1)) as (watchers, daemon):
         await assign(watchers, 1, "fault")
-        await eventually(lambda: len(daemon.faults) >= 4, deadline_s=30)
+        await until(lambda: len(daemon.faults) >= 4, deadline_s=30)
         assert {(fault.reason, fault.detail) for fault in daemon.faults} == {("classifier_failed", "told to")}
         assert not any(view.quarantine for view in watchers.stats())
         assert "quarantined" not in {status.reason for status in daemon.statuses}
@@ -278,7 +288,7 @@ async def test_a_watcher_that_never_gets_ready_is_tried_again_and_told(startup: 
     command = (*SETTINGS.command, f"--startup={startup}")
     async with supervised(replace(SETTINGS, watchers=1, command=command, ready_timeout_s=0.5)) as (watchers, daemon):
         await assign(watchers, 1)
-        await eventually(lambda: len(daemon.faults) >= 3, deadline_s=30)
+        await until(lambda: len(daemon.faults) >= 3, deadline_s=30)
         assert {fault.reason for fault in daemon.faults} == {reason}
         assert not watchers.ready
         assert not await watchers.wait_ready(0.01)
@@ -287,14 +297,14 @@ async def test_a_watcher_that_never_gets_ready_is_tried_again_and_told(startup: 
 
 async def test_a_program_that_cannot_be_started_is_told() -> None:
     async with supervised(replace(SETTINGS, watchers=1, command=("/nowhere/at/all",))) as (_, daemon):
-        await eventually(lambda: len(daemon.faults) >= 2)
+        await until(lambda: len(daemon.faults) >= 2)
         assert daemon.faults[0].detail == "not_started"
 
 
 async def test_evidence_comes_from_the_watcher_that_has_it_also_after_release() -> None:
     async with supervised() as (watchers, daemon):
         await assign(watchers, 3)
-        await eventually(lambda: daemon.scored_since(0) == {"s0", "s1", "s2"})
+        await until(lambda: daemon.scored_since(0) == {"s0", "s1", "s2"})
         pid = holder_of(watchers, "s1").pid
         evidence = await watchers.evidence("s1", 10)
         assert [frame.jpeg for frame in evidence.frames] == [f"jpeg of s1 by {pid}".encode()]
@@ -307,7 +317,7 @@ async def test_evidence_comes_from_the_watcher_that_has_it_also_after_release() 
 async def test_evidence_that_does_not_come_in_time_is_empty_and_harms_nobody() -> None:
     async with supervised(replace(SETTINGS, watchers=1, pong_timeout_s=60)) as (watchers, daemon):
         await assign(watchers, 1)
-        await eventually(lambda: daemon.observations)
+        await until(lambda: daemon.observations)
         pid = holder_of(watchers, "s0").pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -320,7 +330,7 @@ async def test_evidence_that_does_not_come_in_time_is_empty_and_harms_nobody() -
 async def test_evidence_asked_for_when_the_watcher_dies_is_empty_at_once() -> None:
     async with supervised(replace(SETTINGS, watchers=1, pong_timeout_s=60)) as (watchers, daemon):
         await assign(watchers, 1)
-        await eventually(lambda: daemon.observations)
+        await until(lambda: daemon.observations)
         pid = holder_of(watchers, "s0").pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -335,7 +345,7 @@ async def test_a_watchers_log_is_told_again_without_what_libraries_print() -> No
     with structlog.testing.capture_logs() as logs:
         async with supervised(replace(SETTINGS, watchers=1)) as (watchers, _):
             await assign(watchers, 1, "chatty")
-            await eventually(lambda: any(line["event"] == "told_by_watcher" for line in logs))
+            await until(lambda: any(line["event"] == "told_by_watcher" for line in logs))
     (told,) = [line for line in logs if line["event"] == "told_by_watcher"]
     assert told == {"event": "told_by_watcher", "log_level": "warning", "number": 7, "watcher": 1}
     assert "hunter2" not in repr(logs)
@@ -349,15 +359,14 @@ async def test_drops_and_clips_are_counted_across_restarts() -> None:
     async with supervised(replace(SETTINGS, watchers=1)) as (watchers, daemon):
         await assign(watchers, 1)
         for generation in range(2):
-            before = metrics.CLIPS_DROPPED.labels("superseded")._value.get()
-            await eventually(lambda before=before: metrics.CLIPS_DROPPED.labels("superseded")._value.get() > before)
+            await counter_grows(metrics.CLIPS_DROPPED.labels("superseded"))
             view = holder_of(watchers, "s0")
             assert view.stats is not None
             assert view.stats.clips_scored > 0
             assert view.restarts == generation
             assert view.pid is not None
             os.kill(view.pid, signal.SIGKILL)
-            await eventually(lambda generation=generation: len(daemon.faults) == generation + 1)
+            await more_faults(daemon, generation)
         assert metrics.CLIPS._value.get() == clips + len(daemon.observations)
         assert metrics.CLIPS_DROPPED.labels("superseded")._value.get() > dropped
 
@@ -377,7 +386,7 @@ async def test_a_mistake_in_the_daemons_callback_is_not_the_watchers() -> None:
             on_fault=faults.append,
         ) as watchers:
             await assign(watchers, 1)
-            await eventually(lambda: sum(line["event"] == "watch_callback_failed" for line in logs) > 3)
+            await until(lambda: sum(line["event"] == "watch_callback_failed" for line in logs) > 3)
     assert faults == []
 
 
@@ -393,7 +402,7 @@ async def test_cancelling_the_daemon_kills_every_watcher() -> None:
 
     async def run() -> None:
         async with Daemon().watchers(SETTINGS) as watchers:
-            await eventually(lambda: sum(view.pid is not None for view in watchers.stats()) == 2)
+            await until(lambda: sum(view.pid is not None for view in watchers.stats()) == 2)
             pids.update(view.pid for view in watchers.stats() if view.pid)
             started.set()
             await asyncio.Event().wait()
@@ -431,15 +440,15 @@ async def test_a_random_life_loses_no_stream() -> None:
             for name in gone:
                 await watchers.release(name)
             wanted = (wanted | new) - gone
-            views = await eventually(lambda: [view for view in watchers.stats() if view.pid is not None])
+            views = await until(lambda: [view for view in watchers.stats() if view.pid is not None])
             pid = max(views, key=lambda view: len(view.streams)).pid
             assert pid is not None
             faults = len(daemon.faults)
             os.kill(pid, signal.SIGKILL)
-            await eventually(lambda faults=faults: len(daemon.faults) > faults)
+            await more_faults(daemon, faults)
         mark = len(daemon.observations)
-        await eventually(lambda: daemon.scored_since(mark) >= wanted)
+        await until(lambda: daemon.scored_since(mark) >= wanted)
         mark = len(daemon.observations)
-        await eventually(lambda: daemon.scored_since(mark) == wanted)
+        await until(lambda: daemon.scored_since(mark) == wanted)
         held = [stream for view in watchers.stats() for stream in view.streams]
         assert sorted(held) == sorted(wanted)
