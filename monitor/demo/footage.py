@@ -24,12 +24,20 @@ _MARGIN = 40
 _LUNGE_PX, _DUCK_PX = 46, 16
 _CALM_SWAY_PX, _BRAWL_SHAKE_PX = 6, 3
 _SWAY_HZ, _SHAKE_HZ = (0.05, 0.3), (0.8, 2.0)
-_GESTURE_HZ, _BLOW_HZ = (0.05, 0.35), (0.5, 1.8)
+_GESTURE_HZ, _BLOW_HZ = (0.05, 0.35), (0.3, 1.4)
+_CAST = (
+    (345, 338, (140, 132, 60), 1.0),
+    (205, 334, (86, 112, 78), 1.0),
+    (485, 334, (96, 76, 128), -1.0),
+    (265, 346, (44, 92, 150), 1.0),
+    (430, 346, (152, 62, 48), -1.0),
+)
+"""Who stands where, back to front: x and y of the feet, shirt, and the side on which the others stand."""
 _SKIN = (196, 160, 136)
 
 
 class Scene(Enum):
-    """What the two figures do."""
+    """What the figures do."""
 
     CALM = "calm"
     BRAWL = "brawl"
@@ -64,12 +72,12 @@ class Figure:
         self._ground = ground
         self._shirt = shirt
         self._trousers = tuple(int(part) for part in random.integers(25, 80, 3))
-        self._height = random.uniform(205, 225)
+        self._height = random.uniform(164, 180)
         self._calm = [Wobble.make(random, *_GESTURE_HZ) for _ in range(8)]
         self._wild = [Wobble.make(random, *_BLOW_HZ) for _ in range(10)]
 
     def draw(self, canvas: NDArray[np.uint8], time_s: float, scene: Scene, towards: float) -> None:
-        """Draw the figure; `towards` is +1 or -1, the side on which the other one stands."""
+        """Draw the figure; `towards` is +1 or -1, the side on which the others stand."""
         calm, wild = [one.at(time_s) for one in self._calm], [one.at(time_s) for one in self._wild]
         brawling = scene is Scene.BRAWL
         size = self._height
@@ -133,10 +141,7 @@ def frames(*, seed: int, calm_s: float | None, first_s: float = 0.0) -> Iterator
     """
     random = np.random.default_rng(seed)
     room = _room(random)
-    figures = [
-        (Figure(random, (265, 345), (44, 92, 150)), 1.0),
-        (Figure(random, (430, 345), (152, 62, 48)), -1.0),
-    ]
+    figures = [(Figure(random, (x, y), shirt), towards) for x, y, shirt, towards in _CAST]
     steady = [Wobble.make(random, *_SWAY_HZ) for _ in range(2)]
     shaken = [Wobble.make(random, *_SHAKE_HZ) for _ in range(2)]
     grain = random.normal(0, 4, (HEIGHT, WIDTH, 1)).astype(np.float32)

@@ -56,7 +56,8 @@ class DecidedEffects:
                 await self._block(connection, effect, incident, until=until, why=why)
             case EffectKind.CUT if not incident.dry_run:
                 guard_s = max(self.cut_guard_s, float(effect.parameters.get("for_s") or 0.0))
-                await self._block(connection, effect, incident, until=at + guard_s, why=f"{why}: while it is cut")
+                if await blocks.blocked_until(connection, incident.ref, at=at) < at + guard_s:
+                    await self._block(connection, effect, incident, until=at + guard_s, why=f"{why}: while it is cut")
             case EffectKind.UNBLOCK if not incident.dry_run:
                 await blocks.lift_of_incident(connection, incident.id, at=at, by="protocol", why=why)
             case EffectKind.ALERT:

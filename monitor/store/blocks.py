@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.store.tables import block
@@ -73,14 +73,23 @@ async def lift_of_incident(connection: AsyncConnection, incident_id: str, *, at:
 
 async def lift_of_publisher(connection: AsyncConnection, ref: StreamRef, *, at: float, by: str, why: str) -> int:
     """Lift every active block on a publisher; returns how many there were."""
-    wanted = (block.c.server == ref.server) & (block.c.app == ref.app) & (block.c.name == ref.name)
-    return await _lift(connection, wanted, at=at, by=by, why=why)
+    return await _lift(connection, _of_publisher(ref), at=at, by=by, why=why)
 
 
 async def active(connection: AsyncConnection, *, at: float) -> Sequence[BlockRecord]:
     """Return blocks in force at `at`, newest first."""
     query = select(block).where(block.c.lifted_at.is_(None), block.c.until > at).order_by(block.c.created_at.desc())
     return [BlockRecord(**row._mapping) for row in (await connection.execute(query)).all()]
+
+
+async def blocked_until(connection: AsyncConnection, ref: StreamRef, *, at: float) -> float:
+    """Return until when a publisher is barred, as Unix time; 0 when it is not."""
+    query = select(func.max(block.c.until)).where(_of_publisher(ref), block.c.lifted_at.is_(None), block.c.until > at)
+    return (await connection.execute(query)).scalar_one_or_none() or 0.0
+
+
+def _of_publisher(ref: StreamRef) -> ColumnElement[bool]:
+    return (block.c.server == ref.server) & (block.c.app == ref.app) & (block.c.name == ref.name)
 
 
 async def _lift(connection: AsyncConnection, which: ColumnElement[bool], *, at: float, by: str, why: str) -> int:
