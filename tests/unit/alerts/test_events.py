@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -108,6 +108,7 @@ def test_the_whole_event() -> None:
     assert (event.incident_id, event.priority) == (SNAPSHOT.incident_id, Priority.CRISIS)
 
 
+@settings(deadline=None)  # machines that test are busy
 @given(kind=st.sampled_from(AlertEvent), snapshot=SNAPSHOTS, priority=st.sampled_from(Priority))
 def test_every_composed_event_is_a_documented_one_in_strict_json(
     kind: AlertEvent, snapshot: IncidentSnapshot, priority: Priority
@@ -118,13 +119,13 @@ def test_every_composed_event_is_a_documented_one_in_strict_json(
     assert parsed.time == snapshot.changed_at
     assert parsed.data.sequence == int(parsed.sequence) == snapshot.sequence
     assert parsed.subject == parsed.data.stream_id
-    assert "NaN" not in event.body.decode("ascii")
-    # Strict parsers refuse lone surrogates, also escaped ones.
-    json.loads(event.body)["data"]["label"].encode("utf-8")
-    (json.loads(event.body)["data"]["stream_name"] or "").encode("utf-8")
+    # Strict parsers refuse NaN and Infinity, and lone surrogates, also escaped ones.
+    strict = json.loads(event.body, parse_constant=pytest.fail)
+    json.dumps(strict, ensure_ascii=False).encode("utf-8")
     assert len(event.body) < 20_000
 
 
+@settings(deadline=None)  # machines that test are busy
 @given(snapshots=st.tuples(SNAPSHOTS, SNAPSHOTS))
 def test_sequences_compare_as_text_as_they_do_as_numbers(snapshots: tuple[IncidentSnapshot, IncidentSnapshot]) -> None:
     one, two = (composed(snapshot=snapshot) for snapshot in snapshots)
