@@ -229,6 +229,7 @@ def test_entering_a_state_again_begins_its_deadlines_anew() -> None:
     decision = step(definition, here(definition), StreamReturned(), 150.0)
 
     assert decision.after.deadlines == {"2:here:1": 210.0}
+    assert decision.after.entered_at == 150.0
 
 
 def test_staying_keeps_deadlines_and_the_time_of_entry() -> None:
