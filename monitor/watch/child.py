@@ -48,7 +48,9 @@ _MESSAGES_PER_S: Final = 400
 _MESSAGES_PER_STREAM_PER_S: Final = 40
 
 # Everything else in the daemon's environment may be a secret, and this process meets hostile video.
-_ENVIRONMENT_NAMES: Final = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR", "http_proxy", "https_proxy", "no_proxy"})
+_ENVIRONMENT_NAMES: Final = frozenset(
+    {"PATH", "LD_PRELOAD", "HOME", "LANG", "TZ", "TMPDIR", "http_proxy", "https_proxy", "no_proxy"}
+)
 _ENVIRONMENT_PREFIXES: Final = ("LC_", "LD_LIBRARY_", "CUDA_", "NVIDIA_", "ORT_", "SSL_CERT_")
 
 

@@ -17,6 +17,8 @@ DROP_STOPPED = "stopped"
 _TURNS_PER_CALM = 4
 """One turn in so many goes to a calmer stream: watching some streams closely must never blind the others."""
 
+_TURNS_REMEMBERED = 4096
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingClip:
@@ -122,7 +124,11 @@ class PendingClips:
 
     def _taken(self, stream_id: str) -> PendingClip:
         self._turn += 1
+        self._turns.pop(stream_id, None)
         self._turns[stream_id] = self._turn
+        if len(self._turns) > _TURNS_REMEMBERED:
+            # A clip that came while its stream was being forgotten: nobody will forget it again.
+            del self._turns[next(iter(self._turns))]
         self._since_s.pop(stream_id, None)
         return self._waiting.pop(stream_id)
 

@@ -269,8 +269,13 @@ class Watchers:
     def _take_ready(self, child: WatcherChild, on_ready: Callable[[WatcherChild], None]) -> None:
         assert child.ready is not None  # noqa: S101 - for mypy: this is what being called means
         self._model, self._labels = child.ready.model, child.ready.labels
-        metrics.MODEL_INFO.info({"model": child.ready.model, "provider": child.ready.provider})
-        log.info("watcher_ready", watcher=child.member, pid=child.pid, model=child.ready.model)
+        log.info(
+            "watcher_ready",
+            watcher=child.member,
+            pid=child.pid,
+            model=child.ready.model,
+            provider=child.ready.provider,
+        )
         self._became_ready.set()
         self._count_ready()
         on_ready(child)
@@ -373,8 +378,6 @@ class Watchers:
         if isinstance(message, StreamStatus):
             self._call(self._on_status, message)
             return
-        metrics.CLIPS.inc()
-        metrics.CLIP_LAG.observe(max(0.0, self._clock.now().timestamp() - message.arrived_at))
         labels = () if child.ready is None else child.ready.labels
         self._call(self._on_observation, message, labels)
 

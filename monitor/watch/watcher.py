@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -58,6 +59,10 @@ class SeamWriter:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one watcher until it is no longer needed; never returns."""
     options = _options(arguments)
+    # A service manager signals every process of the service: the daemon still needs its watchers while it shuts down,
+    # and ends them itself.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if options.parent_pid:
         confinement.die_with_parent(options.parent_pid)
     confinement.forbid_new_privileges()

@@ -353,8 +353,7 @@ async def test_a_watchers_log_is_told_again_without_what_libraries_print() -> No
     assert any(line["event"] == "watcher_log_lines_withheld" for line in logs)
 
 
-async def test_drops_and_clips_are_counted_across_restarts() -> None:
-    clips = metrics.CLIPS._value.get()
+async def test_drops_are_counted_across_restarts() -> None:
     dropped = metrics.CLIPS_DROPPED.labels("superseded")._value.get()
     async with supervised(replace(SETTINGS, watchers=1)) as (watchers, daemon):
         await assign(watchers, 1)
@@ -367,7 +366,6 @@ async def test_drops_and_clips_are_counted_across_restarts() -> None:
             assert view.pid is not None
             os.kill(view.pid, signal.SIGKILL)
             await more_faults(daemon, generation)
-        assert metrics.CLIPS._value.get() == clips + len(daemon.observations)
         assert metrics.CLIPS_DROPPED.labels("superseded")._value.get() > dropped
 
 
