@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 from base64 import b64encode
@@ -30,13 +29,14 @@ class Partner:
         secret: The shared signing secret (``whsec_…``), made anew for each partner.
         taken: Alerts whose signature held, in order of arrival, each id once.
         refused: How many requests had no valid signature.
+        listen_port: TCP port to listen on; 0, the default, takes a free one.
     """
 
     def __init__(self) -> None:
         self.secret = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
         self.taken: list[TakenAlert] = []
         self.refused = 0
-        self.changed = asyncio.Event()
+        self.listen_port = 0
         self._webhook = Webhook(self.secret)
         self._runner: web.AppRunner | None = None
         self._port = 0
@@ -51,7 +51,7 @@ class Partner:
         app.router.add_post("/alerts", self._take)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self.listen_port).start()
         self._port = self._runner.addresses[0][1]
         return self
 
@@ -71,5 +71,4 @@ class Partner:
         event = json.loads(body)
         if all(alert.id != event["id"] for alert in self.taken):
             self.taken.append(TakenAlert(event["id"], event["type"], event))
-        self.changed.set()
         return web.Response(status=204)

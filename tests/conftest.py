@@ -1,0 +1,36 @@
+"""What every test shares: programs that some need, and what happens when they are missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+_RTMP_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
+
+
+def _missing_for(marker: str) -> list[str]:
+    match marker:
+        case "real_server":
+            missing = [program for program in ("nginx", "ffmpeg") if shutil.which(program) is None]
+            return missing if _RTMP_MODULE.exists() else [*missing, "libnginx-mod-rtmp"]
+        case "browser":
+            return [program for program in ("chromium", "chromedriver") if shutil.which(program) is None]
+        case _:
+            return []
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in ("real_server", "browser"):
+        if item.get_closest_marker(marker) is None:
+            continue
+        missing = _missing_for(marker)
+        if not missing:
+            continue
+        reason = f"needs {', '.join(missing)}: make packages installs them"
+        if os.environ.get("CI") == "true":
+            # A test that cannot run proves nothing: in CI that is a failure, not a skip.
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
