@@ -135,13 +135,16 @@ class VideoSource:
                 decode_slots=decode_slots,
             ),
         )
+        if ring is not None:
+            ring.begin(opened.stream)
         for packet in _video_packets(opened, stop, on_progress):
             placed = timeline.place(packet.pts, packet.dts)
             packet.pts = placed.dts if placed.pts is None else placed.pts
             packet.dts = placed.dts
+            arrived_at = time.time()
             if ring is not None:
-                ring.add(packet)
-            yield from steering.take(ReadPacket(packet, placed, time.time(), packet.is_keyframe))
+                ring.add(packet, time_s=placed.time_s, arrived_at=arrived_at)
+            yield from steering.take(ReadPacket(packet, placed, arrived_at, packet.is_keyframe))
         if not stop.is_set():
             yield from steering.finish()
 

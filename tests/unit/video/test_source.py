@@ -330,6 +330,46 @@ def test_false_presentation_times_do_not_blind_it(
     assert run.clips[-1].times_s[-1] > 9
 
 
+Lie = Callable[[int, int], int]
+"""Turns (number of the packet, true milliseconds) into false milliseconds."""
+
+
+@pytest.mark.parametrize("posture", list(Posture))
+@pytest.mark.parametrize(
+    "lie",
+    [
+        pytest.param(lambda n, t: 0, id="stands"),
+        pytest.param(lambda n, t: n, id="crawls"),
+        pytest.param(lambda n, t: t // 8, id="slow"),
+        pytest.param(lambda n, t: t - 5_000 * (n // 10 % 2), id="jumps"),
+        pytest.param(lambda n, t: t + 11_000 * (n // 10), id="leaps"),
+        pytest.param(lambda n, t: -t, id="backwards"),
+        pytest.param(lambda n, t: (n * 7919) % 100_000, id="random"),
+    ],
+)
+def test_false_clocks_do_not_blind_it(
+    tmp_path: Path, posture: Posture, lie: Lie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film(tmp_path / "a.flv", Footage(duration_s=60, width=48, height=32))
+    place = Timeline.place
+    numbers: list[int] = []
+
+    def lying(self: Timeline, pts: int | None, dts: int | None) -> Placed:
+        assert pts is not None
+        numbers.append(len(numbers))
+        false = lie(numbers[-1], pts)
+        return place(self, false, false)
+
+    monkeypatch.setattr(Timeline, "place", lying)
+    seen_at: list[int] = []
+    with VideoSource.open(str(path), open_timeout_s=5, read_timeout_s=5, live=False) as source:
+        for clip in source.clips(SPEC, posture=lambda: posture, keep=None, stop=threading.Event(), decode_slots=None):
+            seen_at.append(numbers[-1])
+            assert list(clip.times_s) == sorted(clip.times_s)
+    # 20 s of true time at 30 frames a second, at worst, before and between clips.
+    assert max(later - earlier for earlier, later in pairwise([0, *seen_at, 1800])) <= 600
+
+
 @pytest.mark.parametrize(
     "marks", [lambda n: True, lambda n: n % 60 == 30, lambda n: False], ids=["all", "wrong", "none"]
 )
