@@ -12,7 +12,7 @@ from monitor import metrics
 from monitor.clock import Clock
 from monitor.errors import StoreError
 from monitor.web import api, gate, health, keys, pages
-from monitor.web.auth import READ_METHODS, Authenticator, Via, refuse_cross_site, refuse_untrusted_host
+from monitor.web.auth import READ_METHODS, Authenticator, Via, refuse_cross_site
 from monitor.web.keys import Area, Route
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
@@ -170,10 +170,7 @@ async def _admit(request: web.Request, handler: _Next) -> web.StreamResponse:
     route = keys.route_of(request)
     if route is None or route.area is Area.GATE or (route.area is Area.HEALTH and route.access is None):
         return await handler(request)
-    authenticator = request.app[keys.AUTHENTICATOR]
-    if authenticator.is_open:
-        refuse_untrusted_host(request)
-    principal = authenticator.identify(request)
+    principal = request.app[keys.AUTHENTICATOR].identify(request)
     if request.method not in READ_METHODS and (principal is None or principal.via is not Via.TOKEN):
         # What carries no secret header may have been sent by any page that the browser has open.
         refuse_cross_site(request)

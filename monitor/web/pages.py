@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import aiohttp_jinja2
 import jinja2
+import structlog
 from aiohttp import web
 
 import monitor
@@ -22,6 +23,8 @@ from monitor.web.overview import Rendered
 from monitor.web.port import IncidentDetail, StreamView
 from monitor.web.refusals import Refusal, RequestRefused
 from monitor.web.settings import Role
+
+_log = structlog.get_logger()
 
 _HERE = Path(__file__).parent
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -193,7 +196,9 @@ async def login(request: web.Request) -> web.Response:
     target = _own_path(form.get("next"))
     token = authenticator.recognise(form.get("token", "").strip())
     if token is None:
+        _log.warning("sign_in_refused")
         return render(request, "login.html", {"next": target, "wrong": True}, status=401)
+    _log.info("signed_in", name=token.name, role=token.role.word)
     response = _see(target)
     # A proxy that ends TLS can only make the cookie stricter by this header.
     secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
