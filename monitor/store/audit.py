@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class AuditEntry:
     """One row of the log.
 
     Attributes:
-        number: Position in the log; later rows have higher numbers.
+        number: Position in the log, from 1, without gaps.
         at: Unix time.
         incident_id: The incident that it belongs to, if any.
         actor: Who or what acted: a token's name, ``protocol``, ``daemon``.
@@ -42,11 +42,18 @@ class AuditEntry:
 
 
 def entry_hash(
-    *, previous_hash: str, at: float, incident_id: str | None, actor: str, action: str, detail: Mapping[str, Any]
+    *,
+    previous_hash: str,
+    number: int,
+    at: float,
+    incident_id: str | None,
+    actor: str,
+    action: str,
+    detail: Mapping[str, Any],
 ) -> str:
     """Return the hex SHA-256 of a row's canonical JSON together with the previous row's hash."""
     content = json.dumps(
-        [previous_hash, at, incident_id, actor, action, detail],
+        [previous_hash, number, at, incident_id, actor, action, detail],
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=True,
@@ -64,15 +71,23 @@ async def append(
     detail: Mapping[str, Any],
 ) -> None:
     """Add one row; call it inside the transaction of what it records."""
-    newest = select(audit.c.hash).order_by(audit.c.number.desc()).limit(1)
-    previous_hash = (await connection.execute(newest)).scalar_one_or_none() or GENESIS_HASH
+    newest = select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
+    last = (await connection.execute(newest)).one_or_none()
+    number, previous_hash = (1, GENESIS_HASH) if last is None else (last.number + 1, last.hash)
     # What is hashed is what a reader will get back: the detail after its trip through JSON.
     stored = json.loads(json.dumps(detail))
     row_hash = entry_hash(
-        previous_hash=previous_hash, at=at, incident_id=incident_id, actor=actor, action=action, detail=stored
+        previous_hash=previous_hash,
+        number=number,
+        at=at,
+        incident_id=incident_id,
+        actor=actor,
+        action=action,
+        detail=stored,
     )
     await connection.execute(
         insert(audit).values(
+            number=number,
             at=at,
             incident_id=incident_id,
             actor=actor,
@@ -92,19 +107,23 @@ async def entries(connection: AsyncConnection, *, incident_id: str | None = None
     return [AuditEntry(**row._mapping) for row in (await connection.execute(query)).all()]
 
 
-def first_broken(log: list[AuditEntry]) -> AuditEntry | None:
-    """Return the first row of the whole log whose hash or link does not hold, or None if all do."""
+def first_broken(log: Sequence[AuditEntry]) -> int | None:
+    """Return the number of the first row of the whole log that was changed, removed or put in; None if there is none.
+
+    Rows that were removed at the end leave no trace here: keep the newest hash elsewhere and compare.
+    """
     previous_hash = GENESIS_HASH
-    for entry in log:
+    for number, entry in enumerate(log, start=1):
         wanted = entry_hash(
             previous_hash=previous_hash,
+            number=number,
             at=entry.at,
             incident_id=entry.incident_id,
             actor=entry.actor,
             action=entry.action,
             detail=entry.detail,
         )
-        if entry.previous_hash != previous_hash or entry.hash != wanted:
-            return entry
+        if (entry.number, entry.previous_hash, entry.hash) != (number, previous_hash, wanted):
+            return number
         previous_hash = entry.hash
     return None

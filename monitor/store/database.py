@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any, Self
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import event, text
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, NullPool, create_engine, event, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -43,14 +45,13 @@ class Database:
 
     async def __aenter__(self) -> Self:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            await asyncio.to_thread(migrate, self._path)
+            await asyncio.to_thread(_prepare, self._path)
             # Without hide_parameters the driver's errors quote stream names and alerts, and land in the log.
-            engine = create_async_engine(f"sqlite+aiosqlite:///{self._path}", hide_parameters=True)
+            engine = create_async_engine(_url("sqlite+aiosqlite", self._path), hide_parameters=True)
             event.listen(engine.sync_engine, "connect", _set_pragmas)
             event.listen(engine.sync_engine, "begin", _begin_immediate)
             self._engine = engine
-            async with self.reading() as connection:
+            async with engine.connect() as connection:
                 await connection.execute(text("SELECT 1 FROM incident LIMIT 1"))
         except (SQLAlchemyError, OSError) as error:
             await self.__aexit__(None, None, None)
@@ -59,6 +60,10 @@ class Database:
                 "check the folder's permissions, free space and that the file is a Livecordon database",
                 reason="open_failed",
             ) from error
+        except BaseException:
+            # A connection that is left open keeps its thread, and the process, from ending.
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
@@ -97,25 +102,81 @@ class Database:
         except SQLAlchemyError as error:
             raise StoreError(f"a read from the store failed ({type(error).__name__})", reason="read_failed") from error
 
+    async def check_writable(self) -> None:
+        """Write something harmless, so that a full or read-only disk is noticed before an incident needs it.
+
+        Raises:
+            StoreError: nothing can be written now.
+        """
+        async with self.transaction() as connection:
+            await connection.execute(text("PRAGMA user_version = 1"))
+
 
 def migrate(path: Path) -> None:
-    """Bring the SQLite file at `path` to the newest schema; creates it when absent. Blocking."""
+    """Bring the SQLite file at `path` to the newest schema, in one transaction; creates it when absent. Blocking.
+
+    Raises:
+        StoreError: the file belongs to another program, or to a newer version of this one.
+        sqlalchemy.exc.SQLAlchemyError: it cannot be read or written.
+    """
     config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("sqlalchemy.url", f"sqlite:///{path}")
-    command.upgrade(config, "head")
+    # Options go through an interpolation that gives % a meaning; attributes do not.
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    engine = create_engine(_url("sqlite", path), poolclass=NullPool, hide_parameters=True)
+    event.listen(engine, "connect", _own_transactions)
+    event.listen(engine, "begin", _begin_immediate)
+    try:
+        with engine.begin() as connection:
+            _refuse_foreign(connection, path)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreError(
+            f"{path}: the store was written by a newer Livecordon; run that version, or restore the copy of the store "
+            "from before the upgrade",
+            reason="newer_schema",
+            retryable=False,
+        ) from error
+    finally:
+        engine.dispose()
 
 
-def _set_pragmas(dbapi_connection: Any, _record: Any) -> None:
-    # Transactions are begun by us (BEGIN IMMEDIATE), so the driver must not begin its own.
+def _prepare(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    # Stream names may be keys: nobody else on the machine may read them. SQLite gives its side files the same mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o640))
+    migrate(path)
+
+
+def _refuse_foreign(connection: Connection, path: Path) -> None:
+    tables = set(inspect(connection).get_table_names())
+    if tables and "alembic_version" not in tables:
+        raise StoreError(
+            f"{path}: this is the database of another program; name another file in store.path",
+            reason="foreign_database",
+            retryable=False,
+        )
+
+
+def _url(driver: str, path: Path) -> URL:
+    return URL.create(driver, database=str(path))
+
+
+def _own_transactions(dbapi_connection: Any, _record: Any) -> None:
+    # The driver must not begin transactions: under its own rules, changes of the schema are in none at all.
     dbapi_connection.isolation_level = None
+    _set(dbapi_connection, f"busy_timeout={_BUSY_TIMEOUT_MS}")
+
+
+def _set_pragmas(dbapi_connection: Any, record: Any) -> None:
+    # The timeout comes first: switching to WAL takes a lock, for which another process may have to be waited.
+    _own_transactions(dbapi_connection, record)
+    _set(dbapi_connection, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+
+
+def _set(dbapi_connection: Any, *pragmas: str) -> None:
     cursor = dbapi_connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        f"busy_timeout={_BUSY_TIMEOUT_MS}",
-    ):
+    for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

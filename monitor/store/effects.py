@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.store.tables import effect
@@ -75,15 +75,37 @@ async def add(
 
 
 async def unfinished(connection: AsyncConnection) -> Sequence[EffectRecord]:
-    """Return pending effects in the order in which they were asked for."""
-    query = select(effect).where(effect.c.status == PENDING).order_by(effect.c.requested_at, effect.c.position)
-    return [_record(dict(row._mapping)) for row in (await connection.execute(query)).all()]
+    """Return pending effects; those of one incident in the order in which they were asked for."""
+    return await _ordered(connection, effect.c.status == PENDING)
 
 
 async def of_incident(connection: AsyncConnection, incident_id: str) -> Sequence[EffectRecord]:
-    """Return an incident's effects in order."""
-    query = select(effect).where(effect.c.incident_id == incident_id).order_by(effect.c.requested_at, effect.c.position)
-    return [_record(dict(row._mapping)) for row in (await connection.execute(query)).all()]
+    """Return an incident's effects in the order in which they were asked for."""
+    return await _ordered(connection, effect.c.incident_id == incident_id)
+
+
+async def _ordered(connection: AsyncConnection, which: ColumnElement[bool]) -> Sequence[EffectRecord]:
+    rows = (await connection.execute(select(effect).where(which).order_by(effect.c.requested_at))).all()
+    # Two decisions may fall into one tick of the clock, and the clock may be set back between them: only the
+    # decision's number, with which the key begins, tells their order.
+    return sorted(
+        (_record(dict(row._mapping)) for row in rows), key=lambda one: (int(one.key.partition(".")[0]), one.position)
+    )
+
+
+async def is_pending(connection: AsyncConnection, effect_id: str) -> bool:
+    """Whether an effect is still wanted."""
+    query = select(effect.c.status).where(effect.c.id == effect_id)
+    return (await connection.execute(query)).scalar_one_or_none() == PENDING
+
+
+async def withdraw(connection: AsyncConnection, incident_id: str, kind: EffectKind, *, at: float) -> None:
+    """End an incident's pending effects of one kind: they are not wanted any more."""
+    await connection.execute(
+        update(effect)
+        .where(effect.c.incident_id == incident_id, effect.c.kind == kind.value, effect.c.status == PENDING)
+        .values(status=EffectOutcome.FAILED.value, finished_at=at, detail={"reason": "withdrawn"})
+    )
 
 
 async def begin(connection: AsyncConnection, effect_id: str, *, at: float) -> bool:

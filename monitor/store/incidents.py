@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, and_, delete, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -101,14 +101,16 @@ async def load(connection: AsyncConnection, incident_id: str) -> IncidentRecord 
 
 
 async def newest(
-    connection: AsyncConnection, *, limit: int, open_only: bool = False, opened_before: float | None = None
+    connection: AsyncConnection, *, limit: int, open_only: bool = False, below: IncidentRecord | None = None
 ) -> Sequence[IncidentRecord]:
-    """Return incidents, newest first."""
+    """Return incidents, newest first; those that follow `below` in that order, if it is given."""
     query = select(incident).order_by(incident.c.opened_at.desc(), incident.c.id).limit(limit)
     if open_only:
         query = query.where(incident.c.closed_at.is_(None))
-    if opened_before is not None:
-        query = query.where(incident.c.opened_at < opened_before)
+    if below is not None:
+        # Many incidents may open at one moment.
+        same_moment = and_(incident.c.opened_at == below.opened_at, incident.c.id > below.id)
+        query = query.where(or_(incident.c.opened_at < below.opened_at, same_moment))
     return [record_of(row) for row in (await connection.execute(query)).all()]
 
 

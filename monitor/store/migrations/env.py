@@ -1,26 +1,18 @@
-"""Alembic's entry point: migrates with a plain synchronous connection, before the daemon opens its own."""
+"""Alembic's entry point: migrates on the connection, and in the transaction, of `monitor.store.database.migrate`."""
 
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import create_engine, pool
 
 from monitor.store.tables import metadata
 
-
-def run_migrations() -> None:
-    """Run every outstanding migration in one transaction."""
-    url = context.config.get_main_option("sqlalchemy.url")
-    if url is None:
-        message = "sqlalchemy.url is not set"
-        raise RuntimeError(message)
-    engine = create_engine(url, poolclass=pool.NullPool)
-    with engine.connect() as connection:
-        # SQLite cannot alter constraints in place; batch mode rebuilds the table instead.
-        context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
-        with context.begin_transaction():
-            context.run_migrations()
-    engine.dispose()
-
-
-run_migrations()
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    # SQLite cannot alter constraints in place; batch mode rebuilds the table instead.
+    render_as_batch=True,
+    # SQLite can roll schema changes back, so a crash in the middle of a migration leaves the schema as it was.
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()
