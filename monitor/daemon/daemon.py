@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +16,7 @@ from monitor.alerts.outbox import Outbox
 from monitor.clock import Clock, SystemClock
 from monitor.daemon.alerting import Alerting
 from monitor.daemon.discovery import Discovery
+from monitor.daemon.evidence import kept_of
 from monitor.daemon.gate import Gate
 from monitor.daemon.keeper import Keeper
 from monitor.daemon.parts import Parts
@@ -26,19 +27,20 @@ from monitor.effects.blocklist import BlockList
 from monitor.effects.committed import CommittedPerformer
 from monitor.effects.cut import CutPerformer, CutSettings
 from monitor.effects.decided import DecidedEffects
+from monitor.effects.doorkeeper import Doorkeeper
 from monitor.effects.preserve import Kept, PreservePerformer
 from monitor.effects.runner import EffectRunner
 from monitor.errors import MediaServerError, StoreError
-from monitor.evidence.package import Frame, ScoredClip
 from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import OpenIncident
 from monitor.protocol.decision import Decision, Reason
 from monitor.servers.factory import build_server
 from monitor.servers.port import MediaServer
+from monitor.store import effects as effect_rows
 from monitor.store.blocks import BlockRecord
 from monitor.store.database import Database
 from monitor.store.incidents import IncidentRecord
-from monitor.vocabulary import EffectKind
+from monitor.vocabulary import EffectKind, StreamRef
 from monitor.watch.messages import Observation, StreamStatus, WatcherFault
 from monitor.watch.supervisor import Watchers
 from monitor.web.changes import ChangeSignal
@@ -47,6 +49,9 @@ from monitor.web.server import WebServer
 _HEARTBEAT_S: Final = 1.0
 _EVIDENCE_DEADLINE_S: Final = 5.0
 _CUT_GUARD_MARGIN_S: Final = 30.0
+_STORE_CHECK_S: Final = 5.0
+_SETTLE_S: Final = 2.0
+_PUBLISH_HURRY_S: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -80,8 +85,10 @@ class Daemon:
             secret_name_servers=frozenset(name for name, one in parts.policies.items() if one.names_are_secret),
             page_url=config.alerts.page_url,
         )
-        guard_s = config.effects.cut_deadline + _CUT_GUARD_MARGIN_S
+        guard_s = config.effects.cut_deadline + max(_CUT_GUARD_MARGIN_S, config.effects.hold_off)
         self._engine = IncidentEngine(self._database, clock, DecidedEffects(alerting, guard_s), self)
+        self._dry_run_servers = frozenset(name for name, one in parts.policies.items() if one.dry_run)
+        self._doorkeeper = Doorkeeper(self._database, self._blocks, self._dry_run_servers, clock)
         self._watchers = Watchers(
             parts.watch,
             clock,
@@ -99,7 +106,11 @@ class Daemon:
                 EffectKind.BLOCK: committed,
                 EffectKind.UNBLOCK: committed,
                 EffectKind.CUT: CutPerformer(
-                    self._servers, CutSettings(config.effects.cut_deadline), clock, self._on_cut
+                    self._servers,
+                    CutSettings(config.effects.cut_deadline),
+                    clock,
+                    is_wanted=self._is_wanted,
+                    on_cut=self._on_cut,
                 ),
                 EffectKind.PRESERVE: PreservePerformer(self, config.evidence_directory, clock),
             },
@@ -115,6 +126,7 @@ class Daemon:
             watchers=self._watchers,
             engine=self._engine,
             clock=clock,
+            on_live=self._doorkeeper.on_live,
             on_change=self._changes.notify,
         )
 
@@ -136,7 +148,7 @@ class Daemon:
         for reason in Reason:
             metrics.TRANSITIONS.labels(reason.value)
         metrics.BUILD_INFO.info({"version": __version__})
-        metrics.MODEL_INFO.info({"name": self._parts.package.name})
+        metrics.MODEL_INFO.info({"model": self._parts.package.name, "provider": ""})
         config = self._parts.config
         notifier = sdnotify.SystemdNotifier()
         async with AsyncExitStack() as stack:
@@ -160,7 +172,9 @@ class Daemon:
                         self._runner.run(),
                         self._keeper.run(),
                         self._keeper.measure(),
+                        self._doorkeeper.run(),
                         self._heartbeat(notifier),
+                        self._check_store(),
                         self._announce(web, notifier, on_running),
                         *(self._probe(discovery) for discovery in self._discoveries.values()),
                         *(discovery.run() for discovery in self._discoveries.values()),
@@ -170,6 +184,7 @@ class Daemon:
                 log.info("daemon_stopping")
                 self._vitals.draining = True
                 notifier.notify("STOPPING=1")
+                await self._keep_what_came_up()
                 for task in tasks:
                     task.cancel()
 
@@ -181,21 +196,19 @@ class Daemon:
         self._keeper.refresh_posture(incident.record.stream_id)
         self._changes.notify()
 
-    def blocks_changed(self, active: list[BlockRecord]) -> None:
-        """Let the gate know the blocks in force."""
+    def blocks_loaded(self, active: Sequence[BlockRecord]) -> None:
+        """Let the gate know the blocks in force; see `monitor.incidents.engine.EngineListener`."""
         self._blocks.replace(active)
+
+    def block_changed(self, ref: StreamRef, until: float | None) -> None:
+        """Let the gate know of one publisher; see `monitor.incidents.engine.EngineListener`."""
+        self._blocks.change(ref, until)
+        self._changes.notify()
 
     async def kept(self, stream_id: str) -> Kept:
         """Ask a stream's watcher for its last minute; see `monitor.effects.preserve.EvidenceSource`."""
         evidence = await self._watchers.evidence(stream_id, _EVIDENCE_DEADLINE_S)
-        labels = self._watchers.labels
-        return Kept(
-            frames=tuple(Frame(frame.time_s, frame.arrived_at, frame.jpeg) for frame in evidence.frames),
-            scores=tuple(
-                ScoredClip(score.clip_start_s, score.clip_end_s, dict(zip(labels, score.scores, strict=True)))
-                for score in evidence.scores
-            ),
-        )
+        return kept_of(evidence, self._watchers.labels)
 
     def _web_server(self) -> WebServer:
         config = self._parts.config
@@ -214,7 +227,7 @@ class Daemon:
             daemon=view,
             incidents=Incidents(self._database, self._engine, config.evidence_directory, self._parts.title),
             blocks=Blocks(self._database, self._engine, self._blocks, self._clock, self._parts.title),
-            gate=Gate(self._servers, self._blocks, lambda name: self._discoveries[name].hurry()),
+            gate=Gate(self._servers, self._blocks, self._dry_run_servers, self._on_publish),
             clock=self._clock,
         )
 
@@ -249,14 +262,33 @@ class Daemon:
             vitals.watchers_ready = sum(view.ready and not view.spare for view in views)
             vitals.model = self._watchers.model
             notifier.notify("WATCHDOG=1")
+            self._blocks.forget_expired()
+            await self._clock.sleep(_HEARTBEAT_S)
+
+    async def _check_store(self) -> None:
+        """Write now and then; apart from the heartbeat, which a disk that hangs must not stop."""
+        while True:
             try:
-                async with self._database.transaction():
-                    vitals.store_ok = True
+                await self._database.check_writable()
             except StoreError:
-                vitals.store_ok = False
+                self._vitals.store_ok = False
                 metrics.STORE_FAILURES.inc()
                 log.exception("store_not_writable")
-            await self._clock.sleep(_HEARTBEAT_S)
+            else:
+                self._vitals.store_ok = True
+            await self._clock.sleep(_STORE_CHECK_S)
+
+    async def _keep_what_came_up(self) -> None:
+        """Let what watchers and listings have said so far reach the store."""
+        try:
+            async with asyncio.timeout(_SETTLE_S):
+                await self._keeper.settled()
+        except TimeoutError:
+            log.error("events_lost_while_stopping")  # noqa: TRY400 - a trace says no more
+
+    async def _is_wanted(self, effect_id: str) -> bool:
+        async with self._database.reading() as connection:
+            return await effect_rows.is_pending(connection, effect_id)
 
     def _on_observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
         self._vitals.classifier_fault = ""
@@ -271,7 +303,11 @@ class Daemon:
             self._vitals.classifier_fault = fault.reason
         self._changes.notify()
 
-    def _on_cut(self, incident: IncidentRecord) -> None:
+    def _on_publish(self, server_name: str) -> None:
+        # The publication is listed only after the gate's answer has arrived.
+        self._discoveries[server_name].hurry(_PUBLISH_HURRY_S)
+
+    def _on_cut(self, incident: IncidentRecord, for_s: float | None) -> None:
         discovery = self._discoveries.get(incident.server)
         if discovery is not None:
-            discovery.hurry(self._parts.config.effects.hold_off)
+            discovery.hurry(self._parts.config.effects.hold_off if for_s is None else for_s)

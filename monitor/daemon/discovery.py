@@ -15,6 +15,7 @@ from monitor.metrics import SERVER_UP, STREAMS_LISTED
 from monitor.servers.port import LiveStream, MediaServer
 
 _HURRIED_INTERVAL_S = 0.25
+_LEAST_PAUSE_S = 0.05
 _JITTER = 0.1
 
 log = structlog.get_logger()
@@ -65,16 +66,23 @@ class Discovery:
         while True:
             self._wake.clear()
             await self.poll()
+            # Whoever publishes again and again must not have the server asked without a pause.
+            await self._clock.sleep(_LEAST_PAUSE_S)
             hurried = self._clock.monotonic_s() < self._hurried_until_s
             interval_s = min(self._interval_s, _HURRIED_INTERVAL_S) if hurried else self._interval_s
             await wait_until(self._clock, self._wake, interval_s * random.uniform(1 - _JITTER, 1 + _JITTER))
 
     async def poll(self) -> None:
-        """Ask once."""
+        """Ask once, and pass the answer on."""
         try:
             listing = await self.server.list_streams()
         except MediaServerError as error:
             self._failed(error.reason)
+            return
+        except Exception:
+            # A defect in one adapter must not end the watch over every other server.
+            log.exception("media_server_listing_crashed", server=self.server.name)
+            self._failed("internal_error")
             return
         if self.health.ok is not True:
             log.info("media_server_answers", server=self.server.name, streams=len(listing))

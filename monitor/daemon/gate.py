@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
@@ -16,10 +16,15 @@ class Gate:
     """Answers every media server's gate requests from memory."""
 
     def __init__(
-        self, servers: Mapping[str, MediaServer], blocks: BlockList, on_publish: Callable[[str], None]
+        self,
+        servers: Mapping[str, MediaServer],
+        blocks: BlockList,
+        dry_run_servers: Collection[str],
+        on_publish: Callable[[str], None],
     ) -> None:
-        """Refuse whom `blocks` bars; `on_publish` hears of each server on which somebody was let in."""
+        """Refuse whom `blocks` bars, but nobody on `dry_run_servers`; `on_publish` hears where somebody was let in."""
         self._servers = servers
+        self._dry_run_servers = dry_run_servers
         self._blocks = blocks
         self._on_publish = on_publish
 
@@ -35,8 +40,10 @@ class Gate:
         if asked.call != "publish" or asked.ref is None:
             return server.gate_reply(asked, allow=True)
         if self._blocks.is_blocked(asked.ref):
-            log.warning("publish_refused", stream_id=asked.ref.stream_id, server=server_name)
-            return server.gate_reply(asked, allow=False)
+            dry_run = server_name in self._dry_run_servers
+            log.warning("publish_refused", stream_id=asked.ref.stream_id, server=server_name, dry_run=dry_run)
+            if not dry_run:
+                return server.gate_reply(asked, allow=False)
         self._on_publish(server_name)
         return server.gate_reply(asked, allow=True)
 

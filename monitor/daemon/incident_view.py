@@ -10,8 +10,8 @@ from sqlalchemy import Row
 from monitor.daemon.views import utc
 from monitor.evidence.package import PackageSummary
 from monitor.incidents.engine import IncidentEngine
+from monitor.incidents.records import awaits_review
 from monitor.protocol.decision import Reason
-from monitor.protocol.definition import OnReview
 from monitor.store.audit import AuditEntry
 from monitor.store.effects import PENDING, EffectRecord
 from monitor.store.incidents import IncidentRecord
@@ -105,8 +105,7 @@ def _reviewable(record: IncidentRecord, engine: IncidentEngine) -> bool:
     incident = engine.open_incident(record.stream_id)
     if incident is None or incident.record.id != record.id:
         return False
-    transitions = incident.definition.states[incident.state.state].transitions
-    return any(isinstance(transition.trigger, OnReview) for transition in transitions)
+    return awaits_review(incident.definition, incident.state.state)
 
 
 def _timeline_entry(entry: AuditEntry) -> TimelineEntry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import structlog
 
@@ -16,16 +16,18 @@ from monitor.detect.persistence import DetectionRule, Detector, Raised
 from monitor.errors import MediaServerError
 from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import StreamContext
-from monitor.metrics import CLIP_LAG, CLIPS, DETECTIONS
+from monitor.metrics import DETECTIONS
 from monitor.protocol.definition import Definition
 from monitor.protocol.events import DetectionCleared, DetectionRaised, Event, StreamEnded, StreamReturned
-from monitor.servers.port import LiveStream, MediaServer
-from monitor.vocabulary import Posture, StreamRef, WatchState
+from monitor.servers.port import EndsStreams, LiveStream, MediaServer
+from monitor.vocabulary import Posture, WatchState
 from monitor.watch.messages import Observation, StreamStatus
 
 _TICK_S = 1.0
 
 log = structlog.get_logger()
+
+_Queue = asyncio.Queue[Callable[[], Awaitable[None]]]
 
 
 class WatcherPool(Protocol):
@@ -44,15 +46,6 @@ class WatcherPool(Protocol):
         ...
 
 
-@runtime_checkable
-class EndsStreams(Protocol):
-    """A media server whose streams end when their reader says so: finite files."""
-
-    def mark_ended(self, ref: StreamRef) -> None:
-        """List this stream no longer."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class ServerPolicy:
     """What the configuration says of one media server's streams."""
@@ -65,7 +58,8 @@ class ServerPolicy:
 class Keeper:
     """Keeps every live stream watched and every incident informed.
 
-    Callbacks from watchers and from the engine only put work into a queue; `run` does it, in order.
+    What is for incidents goes through one queue, so that a stream's end does not overtake its detections, and what is for
+    watchers through another, which does not wait for the store. `run` works both off.
     """
 
     def __init__(
@@ -79,9 +73,23 @@ class Keeper:
         watchers: WatcherPool,
         engine: IncidentEngine,
         clock: Clock,
+        on_live: Callable[[MediaServer, LiveStream], None],
         on_change: Callable[[], None],
     ) -> None:
-        """Judge by `rules` (per label) and tell `on_change` whenever a page would look different."""
+        """Judge by `rules` (per label).
+
+        Args:
+            registry: Filled and emptied here.
+            servers: Media servers by configured name.
+            policies: What the configuration says of each.
+            rules: Detection rules by label.
+            model: ``name@version`` of the classifier.
+            watchers: Who reads the streams.
+            engine: Who is told.
+            clock: For the ages of verdicts.
+            on_live: Called with each publication that is seen for the first time.
+            on_change: Called whenever a page would look different.
+        """
         self._registry = registry
         self._servers = servers
         self._policies = policies
@@ -90,15 +98,22 @@ class Keeper:
         self._watchers = watchers
         self._engine = engine
         self._clock = clock
+        self._on_live = on_live
         self._on_change = on_change
-        self._work: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._for_watchers: _Queue = asyncio.Queue()
+        self._for_incidents: _Queue = asyncio.Queue()
         self._listed_once: set[str] = set()
 
     async def run(self) -> None:
         """Do queued work until cancelled."""
-        while True:
-            work = await self._work.get()
-            await work()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_work_off(self._for_watchers))
+            group.create_task(_work_off(self._for_incidents))
+
+    async def settled(self) -> None:
+        """Wait until all that came up so far is done; `run` must be running."""
+        await self._for_watchers.join()
+        await self._for_incidents.join()
 
     async def measure(self) -> None:
         """Keep the metrics about streams fresh until cancelled."""
@@ -116,12 +131,12 @@ class Keeper:
             if stream is not None:
                 stream.live = live
         for stream_id in (*changes.gone, *(live.ref.stream_id for live in changes.replaced)):
-            await self._lose(stream_id)
+            self._lose(stream_id)
         for live in (*changes.replaced, *changes.appeared):
-            await self._gain(server, live)
+            self._gain(server, live)
         if server.name not in self._listed_once:
             self._listed_once.add(server.name)
-            await self._end_missing(server, {live.ref.stream_id for live in listing})
+            self._end_missing(server, {live.ref.stream_id for live in listing})
         if changes != Changes((), (), (), changes.unchanged):
             self._on_change()
 
@@ -130,13 +145,18 @@ class Keeper:
         stream = self._registry.get(observation.stream_id)
         if stream is None:
             return
-        CLIPS.inc()
-        CLIP_LAG.observe(max(0.0, self._now() - observation.arrived_at))
-        scores = dict(zip(labels, observation.scores, strict=True))
+        # Arrival times, not the publisher's own timestamps, which may jump at will; and no watcher sees the future.
+        arrived_at = min(observation.arrived_at, self._now())
+        try:
+            scores = dict(zip(labels, observation.scores, strict=True))
+            changes = stream.detector.observe(arrived_at, scores)
+        except ValueError:
+            # Not taken in, so that the stream is shown as late and then as blind, never as safe.
+            log.error("observation_refused", stream_id=observation.stream_id)  # noqa: TRY400 - a trace says no more
+            return
         stream.last_scores = scores
-        stream.last_arrived_at = observation.arrived_at
-        # Arrival times, not the publisher's own timestamps, which may jump at will.
-        for change in stream.detector.observe(observation.arrived_at, scores):
+        stream.last_arrived_at = arrived_at
+        for change in changes:
             event: Event
             if isinstance(change, Raised):
                 DETECTIONS.labels(change.severity.word).inc()
@@ -151,7 +171,7 @@ class Keeper:
             else:
                 log.info("detection_cleared", stream_id=observation.stream_id, label=change.label)
                 event = DetectionCleared(change.label, change.severity)
-            self._soon_handle(stream, event)
+            self._soon_handle(self._context(stream), event)
         if stream.detector.suspicious != stream.suspected:
             stream.suspected = stream.detector.suspicious
             self.refresh_posture(observation.stream_id)
@@ -181,9 +201,11 @@ class Keeper:
         stream.posture = posture
 
         async def set_posture() -> None:
-            await self._watchers.set_posture(stream_id, posture)
+            # The stream may have gone, or come back, or be wanted otherwise by now.
+            if (current := self._registry.get(stream_id)) is not None:
+                await self._watchers.set_posture(stream_id, current.posture)
 
-        self._work.put_nowait(set_posture)
+        self._for_watchers.put_nowait(set_posture)
 
     def _wanted_posture(self, stream: WatchedStream) -> Posture:
         incident = self._engine.open_incident(stream.ref.stream_id)
@@ -192,7 +214,7 @@ class Keeper:
             wanted = max(wanted, Posture.CLOSE, key=lambda posture: posture.rank)
         return wanted
 
-    async def _gain(self, server: MediaServer, live: LiveStream) -> None:
+    def _gain(self, server: MediaServer, live: LiveStream) -> None:
         stream_id = live.ref.stream_id
         policy = self._policies[server.name]
         incident = self._engine.open_incident(stream_id)
@@ -214,24 +236,32 @@ class Keeper:
             stream.watch_detail = "its name cannot be put into an address"
             log.error("stream_not_watchable", stream_id=stream_id, reason=error.reason)  # noqa: TRY400 - no trace needed
         else:
-            await self._watchers.assign(stream_id, url, stream.posture)
-        if incident is not None and incident.record.session != live.session:
-            await self._engine.handle(self._context(stream), StreamReturned())
 
-    async def _lose(self, stream_id: str) -> None:
+            async def assign() -> None:
+                if self._registry.get(stream_id) is stream:
+                    await self._watchers.assign(stream_id, url, stream.posture)
+
+            self._for_watchers.put_nowait(assign)
+        self._soon_handle(self._context(stream), StreamReturned())
+        self._on_live(server, live)
+
+    def _lose(self, stream_id: str) -> None:
         stream = self._registry.remove(stream_id)
         if stream is None:
             return
         log.info("stream_ended", stream_id=stream_id)
-        await self._watchers.release(stream_id)
-        if self._engine.open_incident(stream_id) is not None:
-            await self._engine.handle(self._context(stream), StreamEnded())
 
-    async def _end_missing(self, server: MediaServer, listed: set[str]) -> None:
+        async def release() -> None:
+            await self._watchers.release(stream_id)
+
+        self._for_watchers.put_nowait(release)
+        self._soon_handle(self._context(stream), StreamEnded())
+
+    def _end_missing(self, server: MediaServer, listed: set[str]) -> None:
         """Tell incidents from before a restart whose publication went while nobody looked."""
         for incident in self._engine.open_incidents():
             record = incident.record
-            if record.server == server.name and record.stream_id not in listed:
+            if record.server == server.name and record.stream_id not in listed and record.session:
                 context = StreamContext(
                     ref=record.ref,
                     session=record.session,
@@ -239,13 +269,13 @@ class Keeper:
                     dry_run=record.dry_run,
                     model=self._model,
                 )
-                await self._engine.handle(context, StreamEnded())
+                self._soon_handle(context, StreamEnded())
 
-    def _soon_handle(self, stream: WatchedStream, event: Event) -> None:
+    def _soon_handle(self, context: StreamContext, event: Event) -> None:
         async def handle() -> None:
-            await self._engine.handle(self._context(stream), event)
+            await self._engine.handle(context, event)
 
-        self._work.put_nowait(handle)
+        self._for_incidents.put_nowait(handle)
 
     def _context(self, stream: WatchedStream) -> StreamContext:
         return StreamContext(
@@ -258,3 +288,15 @@ class Keeper:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+async def _work_off(queue: _Queue) -> None:
+    while True:
+        work = await queue.get()
+        try:
+            await work()
+        except Exception:
+            # A defect that one stream brings out must not end the watch over the others.
+            log.exception("keeper_work_failed")
+        finally:
+            queue.task_done()

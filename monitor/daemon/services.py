@@ -17,7 +17,7 @@ from monitor.daemon.views import utc
 from monitor.effects.blocklist import BlockList
 from monitor.evidence.package import packages_of
 from monitor.incidents.engine import IncidentEngine
-from monitor.protocol.decision import Reason
+from monitor.incidents.records import REVIEWS_TAKEN
 from monitor.protocol.events import Reviewed
 from monitor.store import audit, blocks
 from monitor.store import effects as effect_rows
@@ -54,13 +54,10 @@ class Incidents:
     ) -> Sequence[IncidentView]:
         """Return incidents, newest first; see the port."""
         async with self.database.reading() as connection:
-            before: float | None = None
-            if after is not None:
-                last = await incident_rows.load(connection, after)
-                if last is None:
-                    return []
-                before = last.opened_at
-            records = await incident_rows.newest(connection, limit=limit, open_only=open_only, opened_before=before)
+            below = None if after is None else await incident_rows.load(connection, after)
+            if after is not None and below is None:
+                return []
+            records = await incident_rows.newest(connection, limit=limit, open_only=open_only, below=below)
         return [incident_view(record, self.title(record.ref), self.engine) for record in records]
 
     async def incident(self, incident_id: str) -> IncidentDetail | None:
@@ -96,7 +93,7 @@ class Incidents:
         view = incident_view(record, self.title(record.ref), self.engine)
         if result is None:
             outcome = ReviewOutcome.ALREADY_DECIDED if view.review else ReviewOutcome.CLOSED
-        elif result.reason in (Reason.REVIEW_CONFIRMED, Reason.REVIEW_DISMISSED):
+        elif result.reason in REVIEWS_TAKEN:
             outcome = ReviewOutcome.ACCEPTED
         else:
             outcome = ReviewOutcome.ALREADY_DECIDED if view.review else ReviewOutcome.NOT_AWAITED
@@ -137,7 +134,7 @@ class Blocks:
                 detail={"stream_id": ref.stream_id, "until": end, "why": why},
             )
 
-        await self.engine.change_blocks(change)
+        await self.engine.change_block(ref, change)
         return self._view(added[0])
 
     async def remove(self, ref: StreamRef, *, by: str, why: str) -> bool:
@@ -158,7 +155,7 @@ class Blocks:
                     detail={"stream_id": ref.stream_id, "why": why},
                 )
 
-        await self.engine.change_blocks(change)
+        await self.engine.change_block(ref, change)
         return lifted > 0
 
     def is_blocked(self, ref: StreamRef) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 
 from monitor.clock import Clock
@@ -11,20 +12,41 @@ from monitor.vocabulary import StreamRef
 
 
 class BlockList:
-    """The blocks in force, as last committed to the store."""
+    """The blocks in force, as last committed to the store: until when each publisher is barred."""
 
     def __init__(self, clock: Clock) -> None:
         """Begin empty; `replace` fills it from the store."""
         self._clock = clock
         self._until: dict[StreamRef, float] = {}
+        self._ends: list[tuple[float, StreamRef]] = []
 
     def replace(self, active: Iterable[BlockRecord]) -> None:
-        """Take over the active blocks of the store, after every transaction that changed them."""
+        """Take over all active blocks of the store; of several on one publisher the longest counts."""
         until: dict[StreamRef, float] = {}
         for block in active:
             until[block.ref] = max(block.until, until.get(block.ref, 0.0))
         self._until = until
-        BLOCKS_ACTIVE.set(len(until))
+        self._ends = [(end, ref) for ref, end in until.items()]
+        heapq.heapify(self._ends)
+        self.forget_expired()
+
+    def change(self, ref: StreamRef, until: float | None) -> None:
+        """Bar `ref` until this Unix time, or let it in again with None, after the transaction that said so."""
+        if until is None:
+            self._until.pop(ref, None)
+        else:
+            self._until[ref] = until
+            heapq.heappush(self._ends, (until, ref))
+        self.forget_expired()
+
+    def forget_expired(self) -> None:
+        """Drop what has ended; call it now and then, so that neither memory nor the metric holds on to it."""
+        now = self._clock.now().timestamp()
+        while self._ends and self._ends[0][0] <= now:
+            end, ref = heapq.heappop(self._ends)
+            if self._until.get(ref) == end:
+                del self._until[ref]
+        BLOCKS_ACTIVE.set(len(self._until))
 
     def is_blocked(self, ref: StreamRef) -> bool:
         """Whether `ref` may not publish now."""

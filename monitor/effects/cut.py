@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from monitor.clock import Clock
 from monitor.effects.port import EffectResult
-from monitor.errors import MediaServerError
+from monitor.errors import MediaServerError, StoreError
 from monitor.metrics import DETECTION_TO_CUT
 from monitor.servers.port import MediaServer
 from monitor.store.effects import EffectRecord
@@ -45,12 +45,24 @@ class CutPerformer:
         servers: Mapping[str, MediaServer],
         settings: CutSettings,
         clock: Clock,
-        on_cut: Callable[[IncidentRecord], None],
+        *,
+        is_wanted: Callable[[str], Awaitable[bool]],
+        on_cut: Callable[[IncidentRecord, float | None], None],
     ) -> None:
-        """Cut on `servers` (by configured name); `on_cut` is called once after each verified cut."""
+        """Cut on `servers` (by configured name).
+
+        Args:
+            servers: Filled by the time of the first cut.
+            settings: How hard a cut tries.
+            clock: For deadline and back-off.
+            is_wanted: Whether the effect of this id has not been withdrawn; asked before every repetition.
+            on_cut: Called once after each verified cut, with the seconds for which the encoder's return is to be
+                looked out for, where the protocol names them.
+        """
         self._servers = servers
         self._settings = settings
         self._clock = clock
+        self._is_wanted = is_wanted
         self._on_cut = on_cut
 
     async def perform(self, effect: EffectRecord, incident: IncidentRecord) -> EffectResult:
@@ -62,8 +74,10 @@ class CutPerformer:
             return EffectResult(EffectOutcome.FAILED, {"reason": "server_not_configured"})
         if not server.capabilities.cut:
             return EffectResult(EffectOutcome.FAILED, {"reason": "server_cannot_cut"})
+        return await self._repeat(server, effect, incident)
+
+    async def _repeat(self, server: MediaServer, effect: EffectRecord, incident: IncidentRecord) -> EffectResult:
         began_s = self._clock.monotonic_s()
-        deadline_s = float(effect.parameters.get("for_s") or self._settings.deadline_s)
         delay_s = _FIRST_DELAY_S
         matched = commands = 0
         reason = ""
@@ -81,17 +95,27 @@ class CutPerformer:
                 matched += result.matched
                 if result.verified:
                     return self._verified(effect, incident, commands=commands, dropped=matched)
-            if self._clock.monotonic_s() - began_s + delay_s > deadline_s:
+            if self._clock.monotonic_s() - began_s + delay_s > self._settings.deadline_s:
                 break
             await self._clock.sleep(delay_s)
+            if not await self._still_wanted(effect):
+                return EffectResult(EffectOutcome.FAILED, {"reason": "withdrawn", "commands": commands})
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
         # Something was dropped but a publication is still listed: that is no success, and no plain failure either.
         outcome = EffectOutcome.UNVERIFIED if matched else EffectOutcome.FAILED
         return EffectResult(outcome, {"reason": reason or "still_live", "commands": commands, "dropped": matched})
 
+    async def _still_wanted(self, effect: EffectRecord) -> bool:
+        try:
+            return await self._is_wanted(effect.id)
+        except StoreError:
+            # An attack does not wait for the disk.
+            return True
+
     def _verified(self, effect: EffectRecord, incident: IncidentRecord, *, commands: int, dropped: int) -> EffectResult:
         elapsed_s = max(0.0, self._clock.now().timestamp() - effect.requested_at)
         DETECTION_TO_CUT.observe(elapsed_s)
-        self._on_cut(incident)
+        for_s = effect.parameters.get("for_s")
+        self._on_cut(incident, None if for_s is None else float(for_s))
         detail = {"commands": commands, "dropped": dropped, "seconds": round(elapsed_s, 3)}
         return EffectResult(EffectOutcome.SUCCEEDED, detail)

@@ -6,6 +6,7 @@ transition, none of them can be lost or done twice, whatever dies afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,12 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.protocol.decision import Reason
 from monitor.store import blocks
+from monitor.store import effects as effect_rows
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import EffectKind
 
 DEFAULT_BLOCK_S = 30 * 86_400.0
 """One strike: 30 days from the decision, where the protocol says nothing else."""
+
+CHANGES_BLOCKS = frozenset({EffectKind.BLOCK, EffectKind.CUT, EffectKind.UNBLOCK})
+"""Effects after which a publisher may be barred for another time than before."""
 
 
 class AlertQueue(Protocol):
@@ -45,27 +50,37 @@ class DecidedEffects:
     cut_guard_s: float
 
     async def write(
-        self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord, reason: Reason
+        self, connection: AsyncConnection, effects: Sequence[EffectRecord], incident: IncidentRecord, reason: Reason
     ) -> IncidentRecord:
-        """Write `effect`'s rows; returns the incident, changed where the effect changes it (a review's due time)."""
+        """Write the rows of one decision's effects; returns the incident, changed where an effect changes it.
+
+        Alerts are composed last, so that each tells of the review that its own decision asks for.
+        """
+        for effect in effects:
+            incident = await self._act(connection, effect, incident)
+        for effect in effects:
+            if effect.kind is EffectKind.ALERT:
+                await self.alerts.enqueue(connection, effect, incident, reason)
+        return incident
+
+    async def _act(self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord) -> IncidentRecord:
         at = effect.requested_at
         why = f"protocol {incident.protocol}"
+        for_s = float(effect.parameters.get("for_s") or 0.0)
         match effect.kind:
             case EffectKind.BLOCK if not incident.dry_run:
-                until = at + float(effect.parameters.get("for_s") or DEFAULT_BLOCK_S)
+                until = at + (for_s or DEFAULT_BLOCK_S)
                 await self._block(connection, effect, incident, until=until, why=why)
             case EffectKind.CUT if not incident.dry_run:
-                guard_s = max(self.cut_guard_s, float(effect.parameters.get("for_s") or 0.0))
-                if await blocks.blocked_until(connection, incident.ref, at=at) < at + guard_s:
-                    await self._block(connection, effect, incident, until=at + guard_s, why=f"{why}: while it is cut")
-            case EffectKind.UNBLOCK if not incident.dry_run:
+                until = at + max(self.cut_guard_s, for_s)
+                await self._block(connection, effect, incident, until=until, why=f"{why}: while it is cut")
+            case EffectKind.UNBLOCK:
+                # Whoever is let in again must not be thrown out by a cut that has not come to its end.
+                await effect_rows.withdraw(connection, incident.id, EffectKind.CUT, at=at)
                 await blocks.lift_of_incident(connection, incident.id, at=at, by="protocol", why=why)
-            case EffectKind.ALERT:
-                await self.alerts.enqueue(connection, effect, incident, reason)
             case EffectKind.REQUEST_REVIEW:
                 within_s = effect.parameters.get("within_s")
-                due_at = at + float(within_s) if within_s is not None else None
-                return replace(incident, review_due_at=due_at)
+                return replace(incident, review_due_at=None if within_s is None else at + float(within_s))
             case _:
                 pass
         return incident

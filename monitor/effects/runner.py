@@ -110,9 +110,10 @@ class EffectRunner:
                 if result is None:
                     return
                 await self._on_finished(effect, result)
-            except StoreError:
+            except Exception as error:
                 # The effect may be done already; only its record is missing. Keep the result and write it later.
-                STORE_FAILURES.inc()
+                if isinstance(error, StoreError):
+                    STORE_FAILURES.inc()
                 log.exception("effect_outcome_not_stored", effect=effect.kind.value, incident_id=effect.incident_id)
                 await self._clock.sleep(_STORE_RETRY_S)
             else:
@@ -123,7 +124,7 @@ class EffectRunner:
             effect=effect.kind.value,
             incident_id=effect.incident_id,
             outcome=result.outcome.value,
-            **result.detail,
+            detail=dict(result.detail),
         )
 
     async def _perform(self, effect: EffectRecord) -> EffectResult | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import uuid4
@@ -12,7 +14,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock, wait_until
-from monitor.effects.decided import DecidedEffects
+from monitor.effects.decided import CHANGES_BLOCKS, DecidedEffects
 from monitor.effects.port import EffectResult
 from monitor.errors import StoreError
 from monitor.incidents.records import (
@@ -26,7 +28,15 @@ from monitor.incidents.records import (
 from monitor.metrics import DEADLINE_LAG, INCIDENTS_OPEN, REVIEWS_PENDING, STORE_FAILURES, TRANSITIONS
 from monitor.protocol.decision import Decision
 from monitor.protocol.definition import Definition
-from monitor.protocol.events import DeadlinePassed, DetectionRaised, EffectFinished, Event, Reviewed
+from monitor.protocol.events import (
+    DeadlinePassed,
+    DetectionRaised,
+    EffectFinished,
+    Event,
+    Reviewed,
+    StreamEnded,
+    StreamReturned,
+)
 from monitor.protocol.step import step
 from monitor.store import audit, blocks
 from monitor.store import effects as effect_rows
@@ -35,8 +45,10 @@ from monitor.store.blocks import BlockRecord
 from monitor.store.database import Database
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
+from monitor.vocabulary import StreamRef
 
 _STORE_RETRY_S = 1.0
+_LONGEST_SLEEP_S = 30.0
 
 log = structlog.get_logger()
 
@@ -50,19 +62,35 @@ class EngineListener(Protocol):
         """An incident changed; new effects and alerts may wait in the store."""
         ...
 
-    def blocks_changed(self, active: list[BlockRecord]) -> None:
-        """The blocks in force are now these."""
+    def blocks_loaded(self, active: Sequence[BlockRecord]) -> None:
+        """These, and no others, are the blocks in force."""
+        ...
+
+    def block_changed(self, ref: StreamRef, until: float | None) -> None:
+        """This publisher is barred until this Unix time, or, with None, not at all."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Unhandled:
+class _Waiting:
     context: StreamContext
     event: Event
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a transaction left: the incident, whether blocks of its publisher were touched, and until when it is barred."""
+
+    incident: OpenIncident
+    bars: bool
+    barred_until: float | None
+
+
 class IncidentEngine:
-    """All incidents under way. Events are handled one at a time, in the order in which they are given."""
+    """All incidents under way. Events are handled one at a time; those of one stream in the order in which they are given.
+
+    Whoever is cancelled while a transaction is being written waits for its end: store and memory never part.
+    """
 
     def __init__(self, database: Database, clock: Clock, decided: DecidedEffects, listener: EngineListener) -> None:
         """Keep incidents in `database`; `decided` writes the rows of effects, `listener` hears of every commit."""
@@ -74,7 +102,7 @@ class IncidentEngine:
         self._wake = asyncio.Event()
         self._by_id: dict[str, OpenIncident] = {}
         self._by_stream: dict[str, str] = {}
-        self._unhandled: list[_Unhandled] = []
+        self._waiting: dict[str, deque[_Waiting]] = {}
 
     async def load(self) -> None:
         """Take up every incident that was open when the daemon last stopped, with its deadlines.
@@ -82,13 +110,15 @@ class IncidentEngine:
         Raises:
             StoreError: the store cannot be read.
         """
+        definitions: dict[str, Definition] = {}
         async with self._database.reading() as connection:
             for record, deadlines in await incident_rows.load_open(connection):
-                content = await incident_rows.load_definition(connection, record.definition_digest)
-                definition = Definition.from_json(content)
-                self._remember(OpenIncident(record, state_of(record, deadlines), definition))
-            active = list(await blocks.active(connection, at=self._now()))
-        self._listener.blocks_changed(active)
+                digest = record.definition_digest
+                if digest not in definitions:
+                    definitions[digest] = _definition_of(await incident_rows.load_definition(connection, digest))
+                self._remember(OpenIncident(record, state_of(record, deadlines), definitions[digest]))
+            active = await blocks.active(connection, at=self._now())
+        self._listener.blocks_loaded(active)
         if self._by_id:
             log.info("incidents_taken_up", incidents=len(self._by_id))
 
@@ -104,20 +134,26 @@ class IncidentEngine:
     async def handle(self, context: StreamContext, event: Event) -> Decision | None:
         """Step the stream's incident, beginning one where the protocol says so.
 
-        A store that fails does not lose the event: it is kept and tried again every second.
+        A store that fails does not lose the event: it is kept and tried again every second, and later events of the
+        same stream wait behind it. `StreamReturned` for the publication that the incident knows as live is ignored.
 
         Returns:
-            The decision, or None when there is no incident and the event begins none, or the store failed.
+            The decision, or None when there is no incident and the event begins none, or the event waits.
         """
-        try:
-            async with self._lock:
+        stream_id = context.ref.stream_id
+        async with self._lock:
+            waiting = self._waiting.get(stream_id)
+            if waiting is not None:
+                waiting.append(_Waiting(context, event))
+                return None
+            try:
                 return await self._handle(context, event)
-        except StoreError:
-            STORE_FAILURES.inc()
-            log.exception("event_not_stored", stream_id=context.ref.stream_id, event_type=type(event).__name__)
-            self._unhandled.append(_Unhandled(context, event))
-            self._wake.set()
-            return None
+            except StoreError:
+                STORE_FAILURES.inc()
+                log.exception("event_not_stored", stream_id=stream_id, event_type=type(event).__name__)
+                self._waiting[stream_id] = deque([_Waiting(context, event)])
+                self._wake.set()
+                return None
 
     async def review(self, incident_id: str, event: Reviewed) -> Decision | None:
         """Step one incident with a responder's decision; None when it is not open.
@@ -153,6 +189,7 @@ class IncidentEngine:
                 )
                 return
             async with self._database.transaction() as connection:
+                # The incident is closed: there is nobody left to tell, but the log says how it ended.
                 if await write_outcome(connection):
                     await audit.append(
                         connection,
@@ -163,65 +200,105 @@ class IncidentEngine:
                         detail=event_detail(event) | {"result": dict(result.detail)},
                     )
 
-    async def change_blocks(self, change: Callable[[AsyncConnection], Awaitable[None]]) -> None:
-        """Run `change` in a transaction and take over the blocks that are then in force.
+    async def change_block(self, ref: StreamRef, change: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+        """Run `change`, which blocks or unblocks one publisher by hand, in a transaction of its own.
 
         Raises:
             StoreError: nothing was changed.
         """
-        async with self._lock, self._database.transaction() as connection:
-            await change(connection)
-            active = list(await blocks.active(connection, at=self._now()))
-        self._listener.blocks_changed(active)
+
+        async def write() -> None:
+            async with self._database.transaction() as connection:
+                await change(connection)
+                until = await blocks.end_of(connection, ref, at=self._now())
+            self._listener.block_changed(ref, until)
+
+        async with self._lock:
+            await _to_its_end(write())
 
     async def run(self) -> None:
-        """Fire deadlines, and retry events that the store refused, until cancelled."""
+        """Fire deadlines, and retry what the store refused, until cancelled."""
         while True:
             self._wake.clear()
-            await self._retry_unhandled()
+            stored = all((await self._retry_waiting(), await self._fire_due()))
             due = [at for incident in self._by_id.values() for at in incident.state.deadlines.values()]
-            delay_s = max(0.0, min(due) - self._now()) if due else None
-            if self._unhandled:
-                delay_s = min(delay_s, _STORE_RETRY_S) if delay_s is not None else _STORE_RETRY_S
-            if delay_s is None or delay_s > 0:
+            # Deadlines are in wall time, which can be set forward while the sleep goes on: look again now and then.
+            delay_s = max(0.0, min(min(due) - self._now(), _LONGEST_SLEEP_S)) if due else None
+            if stored:
                 await wait_until(self._clock, self._wake, delay_s)
-            try:
-                await self._fire_due()
-            except StoreError:
-                STORE_FAILURES.inc()
-                log.exception("deadline_not_stored")
+            else:
                 await self._clock.sleep(_STORE_RETRY_S)
 
-    async def _fire_due(self) -> None:
-        for incident_id in list(self._by_id):
-            incident = self._by_id.get(incident_id)
-            if incident is None:
-                continue
-            for key, due_at in sorted(incident.state.deadlines.items(), key=lambda item: item[1]):
-                if due_at > self._now():
-                    break
-                async with self._lock:
-                    current = self._by_id.get(incident_id)
-                    if current is None or key not in current.state.deadlines:
-                        continue
-                    DEADLINE_LAG.observe(self._now() - due_at)
-                    await self._commit(current, DeadlinePassed(key=key), actor="protocol", always=True)
+    async def _retry_waiting(self) -> bool:
+        """Handle the events that wait; returns whether none is left."""
+        for stream_id in list(self._waiting):
+            async with self._lock:
+                waiting = self._waiting[stream_id]
+                try:
+                    while waiting:
+                        await self._handle(waiting[0].context, waiting[0].event)
+                        waiting.popleft()
+                except StoreError:
+                    # Said once already, when it came; the counter and the health endpoint go on saying it.
+                    STORE_FAILURES.inc()
+                else:
+                    del self._waiting[stream_id]
+        return not self._waiting
 
-    async def _retry_unhandled(self) -> None:
-        waiting, self._unhandled = self._unhandled, []
-        for unhandled in waiting:
-            await self.handle(unhandled.context, unhandled.event)
+    async def _fire_due(self) -> bool:
+        """Fire what is due; returns whether the store took it. One incident's failure does not stop the others."""
+        stored = True
+        for incident_id in list(self._by_id):
+            try:
+                await self._fire_due_of(incident_id)
+            except StoreError:
+                stored = False
+                STORE_FAILURES.inc()
+                log.exception("deadline_not_stored", incident_id=incident_id)
+        return stored
+
+    async def _fire_due_of(self, incident_id: str) -> None:
+        incident = self._by_id.get(incident_id)
+        if incident is None:
+            return
+        for key, due_at in sorted(incident.state.deadlines.items(), key=lambda item: item[1]):
+            if due_at > self._now():
+                return
+            async with self._lock:
+                current = self._by_id.get(incident_id)
+                if current is None or key not in current.state.deadlines:
+                    continue
+                lag_s = self._now() - due_at
+                await self._commit(current, DeadlinePassed(key=key), actor="protocol", always=True)
+                DEADLINE_LAG.observe(lag_s)
 
     async def _handle(self, context: StreamContext, event: Event) -> Decision | None:
         incident = self.open_incident(context.ref.stream_id)
         if incident is not None:
-            return await self._commit(incident, event, actor="protocol")
+            return await self._continue(incident, context, event)
+        if isinstance(event, StreamEnded | StreamReturned):
+            # Streams come and go; without an incident there is nothing that they could change.
+            return None
         decision = step(context.definition, None, event, self._now())
         if not decision.transitioned:
             return None
         record = begin_record(str(uuid4()), context, now=self._now())
         fresh = OpenIncident(record, decision.after, context.definition)
         return await self._write(fresh, decision, event, actor="protocol")
+
+    async def _continue(self, incident: OpenIncident, context: StreamContext, event: Event) -> Decision | None:
+        match event:
+            case StreamEnded():
+                session = ""
+            case StreamReturned():
+                session = context.session
+                if session == incident.record.session:
+                    return None
+            case _:
+                return await self._commit(incident, event, actor="protocol")
+        # Kept, so that a restart tells neither an end nor a return a second time.
+        incident = replace(incident, record=replace(incident.record, session=session))
+        return await self._commit(incident, event, actor="protocol", always=True)
 
     async def _commit(
         self,
@@ -249,41 +326,42 @@ class IncidentEngine:
         also: Also | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> Decision:
-        now = self._now()
-        record = apply_decision(incident.record, decision, event, now=now)
-        async with self._database.transaction() as connection:
-            if also is not None and not await also(connection):
-                # The outcome was written before: the protocol has seen this event already.
-                return decision
+        record = apply_decision(incident.record, decision, event, incident.definition, now=self._now())
+        changed = replace(incident, record=record, state=decision.after)
+
+        async def write() -> None:
+            async with self._database.transaction() as connection:
+                if also is not None and not await also(connection):
+                    # The outcome was written before: the protocol has seen this event already.
+                    return
+                written = await self._write_rows(connection, changed, decision, event=event, actor=actor, detail=detail)
+            self._remember(written.incident)
+            self._tell(written, decision)
+
+        await _to_its_end(write())
+        return decision
+
+    async def _write_rows(
+        self,
+        connection: AsyncConnection,
+        incident: OpenIncident,
+        decision: Decision,
+        *,
+        event: Event,
+        actor: str,
+        detail: Mapping[str, Any] | None,
+    ) -> _Written:
+        record, now = incident.record, incident.record.changed_at
+        if record.id not in self._by_id:
             await incident_rows.save_definition(
                 connection,
-                digest=incident.definition.digest,
+                digest=record.definition_digest,
                 name=record.protocol,
                 content=incident.definition.to_json(),
             )
-            await incident_rows.save(connection, record, decision.after.deadlines)
-            record = await self._write_effects(connection, record, decision, now=now)
-            if decision.effects:
-                await incident_rows.save(connection, record, decision.after.deadlines)
-            await audit.append(
-                connection,
-                at=now,
-                actor=actor,
-                action="transition" if decision.transitioned else "event",
-                incident_id=record.id,
-                detail=_audit_detail(record, decision, event, detail),
-            )
-            active = list(await blocks.active(connection, at=now))
-        changed = replace(incident, record=record, state=decision.after)
-        self._remember(changed)
-        self._tell(changed, decision, active)
-        return decision
-
-    async def _write_effects(
-        self, connection: AsyncConnection, record: IncidentRecord, decision: Decision, *, now: float
-    ) -> IncidentRecord:
-        for position, request in enumerate(decision.effects):
-            effect = await effect_rows.add(
+        await incident_rows.save(connection, record, decision.after.deadlines)
+        effects = [
+            await effect_rows.add(
                 connection,
                 incident_id=record.id,
                 key=request.key,
@@ -292,8 +370,25 @@ class IncidentEngine:
                 parameters=request.parameters,
                 requested_at=now,
             )
-            record = await self._decided.write(connection, effect, record, decision.reason)
-        return record
+            for position, request in enumerate(decision.effects)
+        ]
+        written = await self._decided.write(connection, effects, record, decision.reason)
+        if written.review_due_at != record.review_due_at:
+            await incident_rows.set_review_due(connection, record.id, written.review_due_at)
+        await audit.append(
+            connection,
+            at=now,
+            actor=actor,
+            action="transition" if decision.transitioned else "event",
+            incident_id=record.id,
+            detail=_audit_detail(record, decision, event, detail),
+        )
+        bars = any(request.kind in CHANGES_BLOCKS for request in decision.effects)
+        return _Written(
+            incident=replace(incident, record=written),
+            bars=bars,
+            barred_until=await blocks.end_of(connection, record.ref, at=now) if bars else None,
+        )
 
     def _remember(self, incident: OpenIncident) -> None:
         record = incident.record
@@ -307,8 +402,9 @@ class IncidentEngine:
         INCIDENTS_OPEN.set(len(self._by_id))
         REVIEWS_PENDING.set(sum(one.record.review_due_at is not None for one in self._by_id.values()))
 
-    def _tell(self, incident: OpenIncident, decision: Decision, active: list[BlockRecord]) -> None:
+    def _tell(self, written: _Written, decision: Decision) -> None:
         self._wake.set()
+        incident = written.incident
         if decision.transitioned:
             TRANSITIONS.labels(decision.reason.value).inc()
             log.info(
@@ -320,11 +416,37 @@ class IncidentEngine:
                 reason=decision.reason.value,
                 effects=[request.kind.value for request in decision.effects],
             )
-        self._listener.blocks_changed(active)
+        if written.bars:
+            self._listener.block_changed(incident.record.ref, written.barred_until)
         self._listener.committed(incident, decision)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`; cancellation waits for its end first, and then cancels."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("write_failed_while_stopping", error_type=type(error).__name__)
+        raise
+
+
+def _definition_of(content: str) -> Definition:
+    try:
+        return Definition.from_json(content)
+    except ValueError as error:
+        raise StoreError(
+            "an open incident runs under a protocol that this version cannot read; run the version that began it",
+            reason="unreadable_definition",
+            retryable=False,
+        ) from error
 
 
 def _audit_detail(

@@ -7,11 +7,14 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any
 
-from monitor.protocol.decision import Decision, IncidentState
-from monitor.protocol.definition import Definition
+from monitor.protocol.decision import Decision, IncidentState, Reason
+from monitor.protocol.definition import Definition, OnReview
 from monitor.protocol.events import DetectionRaised, Event, Reviewed
 from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import Posture, Severity, StreamRef
+
+REVIEWS_TAKEN = frozenset({Reason.REVIEW_CONFIRMED, Reason.REVIEW_DISMISSED})
+"""Reasons of the decisions in which a responder's word counted; any other review came too late or was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class StreamContext:
     """What the engine needs to know of a stream when something happens on it.
 
     Attributes:
-        session: The publication that is live now, or empty.
+        session: The media server's word for the publication that is live, or was until now.
         definition: The protocol in force for this stream; an open incident keeps the one it began with.
         dry_run: Containment on this stream is only recorded; fixed for an incident when it begins.
         model: ``name@version`` of the classifier in force.
@@ -72,7 +75,9 @@ def begin_record(incident_id: str, context: StreamContext, *, now: float) -> Inc
     )
 
 
-def apply_decision(record: IncidentRecord, decision: Decision, event: Event, *, now: float) -> IncidentRecord:
+def apply_decision(
+    record: IncidentRecord, decision: Decision, event: Event, definition: Definition, *, now: float
+) -> IncidentRecord:
     """Return the row as it stands after `decision`."""
     after = decision.after
     changed = replace(
@@ -86,11 +91,9 @@ def apply_decision(record: IncidentRecord, decision: Decision, event: Event, *, 
         changed_at=now,
         closed_at=now if decision.closed and record.closed_at is None else record.closed_at,
     )
-    if decision.closed:
-        changed = replace(changed, review_due_at=None)
     if isinstance(event, DetectionRaised) and event.severity >= Severity.from_word(record.max_severity):
         changed = replace(changed, label=event.label, score=event.score)
-    if isinstance(event, Reviewed):
+    if isinstance(event, Reviewed) and decision.reason in REVIEWS_TAKEN:
         changed = replace(
             changed,
             review_decision=event.decision.value,
@@ -99,7 +102,14 @@ def apply_decision(record: IncidentRecord, decision: Decision, event: Event, *, 
             review_at=now,
             review_due_at=None,
         )
+    if not awaits_review(definition, after.state):
+        changed = replace(changed, review_due_at=None)
     return changed
+
+
+def awaits_review(definition: Definition, state: str) -> bool:
+    """Whether a responder's decision means anything in this state."""
+    return any(isinstance(transition.trigger, OnReview) for transition in definition.states[state].transitions)
 
 
 def state_of(record: IncidentRecord, deadlines: Mapping[str, float]) -> IncidentState:
