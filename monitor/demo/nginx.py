@@ -247,7 +247,7 @@ class RealNginx:
             raise
 
     async def _start(self, program: Path, module: Path) -> bool:
-        self._rtmp_port, self._http_port = _two_free_ports()
+        self._rtmp_port, self._http_port = two_free_ports()
         configuration = self._directory / "nginx.conf"
         configuration.write_text(
             nginx_configuration(
@@ -304,7 +304,8 @@ async def _answers(port: int) -> bool:
     return True
 
 
-def _two_free_ports() -> tuple[int, int]:
+def two_free_ports() -> tuple[int, int]:
+    """Return two TCP ports on loopback that were free a moment ago."""
     with socket.socket() as first, socket.socket() as second:
         first.bind(("127.0.0.1", 0))
         second.bind(("127.0.0.1", 0))
