@@ -8,6 +8,8 @@ _PAT_PID = 0
 # Video stream types: MPEG-1, MPEG-2, MPEG-4 part 2, H.264, HEVC.
 _VIDEO_TYPES = frozenset({0x01, 0x02, 0x10, 0x1B, 0x24})
 _MAX_BYTES_WITHOUT_SYNC = 64 * 1024
+# In random bytes every 256th looks like a packet's first; three of them at the right distance do not come by chance.
+_CONFIRMED_AT = tuple(number * PACKET_BYTES for number in range(3))
 
 
 class NoTransportStream(ValueError):
@@ -25,6 +27,7 @@ class JoinBuffer:
     def __init__(self, *, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._rest = b""
+        self._in_step = True
         self._without_sync_bytes = 0
         self._pat = b""
         self._pmt = b""
@@ -40,18 +43,19 @@ class JoinBuffer:
             NoTransportStream: no packets in the last 64 KiB.
         """
         data = self._rest + data
-        start = position = 0
+        position = 0
         whole: list[bytes] = []
-        while len(data) - position >= PACKET_BYTES:
-            if data[position] == _SYNC:
-                position += PACKET_BYTES
-                continue
-            whole.append(data[start:position])
-            found = data.find(_SYNC, position)
-            start = len(data) if found < 0 else found
-            self._lost(start - position)
-            position = start
-        whole.append(data[start:position])
+        while True:
+            start = position
+            if self._in_step:
+                while position + PACKET_BYTES <= len(data) and data[position] == _SYNC:
+                    position += PACKET_BYTES
+                whole.append(data[start:position])
+                if position == len(data) or data[position] == _SYNC:
+                    break
+            position = self._find_step(data, position)
+            if not self._in_step:
+                break
         self._rest = data[position:]
         packets = b"".join(whole)
         if packets:
@@ -65,6 +69,20 @@ class JoinBuffer:
         if not self._since_keyframe:
             return b""
         return b"".join((self._pat, self._pmt, *self._since_keyframe))
+
+    def _find_step(self, data: bytes, position: int) -> int:
+        """Return where packets begin again, or, where that cannot be said yet, from where on to look next time."""
+        self._in_step = False
+        start = position
+        while (position := data.find(_SYNC, position)) >= 0 and position + _CONFIRMED_AT[-1] < len(data):
+            if all(data[position + offset] == _SYNC for offset in _CONFIRMED_AT):
+                self._in_step = True
+                break
+            position += 1
+        if position < 0:
+            position = len(data)
+        self._lost(position - start)
+        return position
 
     def _lost(self, count: int) -> None:
         self._without_sync_bytes += count

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import random
 from itertools import pairwise
 
 import av
@@ -106,3 +107,30 @@ def test_hostile_tables_are_survived(payload: bytes, pat: bool) -> None:
     packet = (header + payload).ljust(PACKET_BYTES, b"\xff")
 
     assert buffer.feed(packet) == packet
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_bytes_are_refused_although_some_look_like_packets(seed: int) -> None:
+    rubbish = random.Random(seed).randbytes(512 * 1024)
+    buffer = JoinBuffer(limit_bytes=LIMIT_BYTES)
+
+    def feed_all() -> None:
+        for offset in range(0, len(rubbish), 1000):
+            buffer.feed(rubbish[offset : offset + 1000])
+
+    with pytest.raises(NoTransportStream):
+        feed_all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(rubbish=st.binary(min_size=1, max_size=400), piece_bytes=st.integers(1, 3000))
+def test_packets_are_found_again_after_rubbish_however_it_arrives(
+    stream: bytes, rubbish: bytes, piece_bytes: int
+) -> None:
+    packets = stream[: 20 * PACKET_BYTES]
+    data = packets + rubbish.replace(b"G", b"x") + packets
+    buffer = JoinBuffer(limit_bytes=LIMIT_BYTES)
+
+    received = b"".join(buffer.feed(data[offset : offset + piece_bytes]) for offset in range(0, len(data), piece_bytes))
+
+    assert received == packets + packets
