@@ -88,7 +88,13 @@ class Daemon:
         guard_s = config.effects.cut_deadline + max(_CUT_GUARD_MARGIN_S, config.effects.hold_off)
         self._engine = IncidentEngine(self._database, clock, DecidedEffects(alerting, guard_s), self)
         self._dry_run_servers = frozenset(name for name, one in parts.policies.items() if one.dry_run)
-        self._doorkeeper = Doorkeeper(self._database, self._blocks, self._dry_run_servers, clock)
+        self._doorkeeper = Doorkeeper(
+            self._database,
+            self._blocks,
+            clock,
+            dry_run_servers=self._dry_run_servers,
+            has_incident=lambda stream_id: self._engine.open_incident(stream_id) is not None,
+        )
         self._watchers = Watchers(
             parts.watch,
             clock,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -25,20 +25,38 @@ class Doorkeeper:
     """Cuts publications of barred publishers as soon as a listing shows them; no protocol needs to be asked again.
 
     An encoder that is cut comes back within a second. Where the gate cannot refuse it (the server has none, or lets
-    publishers in while the daemon is away), this ends every new publication for as long as the block is in force.
+    publishers in while the daemon is away), this ends every new publication for as long as the block is in force. While
+    an incident is open on the stream, its protocol decides instead, and two cuts at once help nobody.
     """
 
-    def __init__(self, database: Database, blocks: BlockList, dry_run_servers: Collection[str], clock: Clock) -> None:
-        """Hold to `blocks`, but on `dry_run_servers` only say what would have been done."""
+    def __init__(
+        self,
+        database: Database,
+        blocks: BlockList,
+        clock: Clock,
+        *,
+        dry_run_servers: Collection[str],
+        has_incident: Callable[[str], bool],
+    ) -> None:
+        """Hold to `blocks`.
+
+        Args:
+            database: For the audit log.
+            blocks: Who is barred.
+            clock: For the time between attempts.
+            dry_run_servers: Where nothing is cut, and only said what would have been.
+            has_incident: Whether an incident is open on the stream of this id.
+        """
         self._database = database
         self._blocks = blocks
         self._dry_run_servers = dry_run_servers
+        self._has_incident = has_incident
         self._clock = clock
         self._live: asyncio.Queue[tuple[MediaServer, LiveStream]] = asyncio.Queue()
 
     def on_live(self, server: MediaServer, live: LiveStream) -> None:
         """Look at a publication that was not there before; returns at once."""
-        if not self._blocks.is_blocked(live.ref):
+        if not self._is_ours(live):
             return
         dry_run = server.name in self._dry_run_servers
         log.warning("barred_publisher_is_live", stream_id=live.ref.stream_id, server=server.name, dry_run=dry_run)
@@ -56,7 +74,7 @@ class Doorkeeper:
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await self._clock.sleep(_RETRY_S)
-            if not self._blocks.is_blocked(live.ref):
+            if not self._is_ours(live):
                 return
             try:
                 result = await server.cut(live.ref, live.session)
@@ -71,6 +89,9 @@ class Doorkeeper:
                 if result.verified:
                     await self._note(live, dropped=result.matched)
                     return
+
+    def _is_ours(self, live: LiveStream) -> bool:
+        return self._blocks.is_blocked(live.ref) and not self._has_incident(live.ref.stream_id)
 
     async def _note(self, live: LiveStream, *, dropped: int) -> None:
         log.info("barred_publisher_cut", stream_id=live.ref.stream_id, dropped=dropped)

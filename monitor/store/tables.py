@@ -166,6 +166,6 @@ block = Table(
     Column("lifted_by", String(200), nullable=True),
     Column("lifted_why", Text, nullable=True),
     Index("ix_block_active", "lifted_at", "until"),
-    Index("ix_block_publisher", "server", "app", "name"),
+    Index("ix_block_publisher", "server", "app", "name", "lifted_at", "until"),
     comment="Publishers barred from live until a time (strikes).",
 )

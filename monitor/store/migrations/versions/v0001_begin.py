@@ -49,7 +49,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("block", schema=None) as batch_op:
         batch_op.create_index("ix_block_active", ["lifted_at", "until"], unique=False)
-        batch_op.create_index("ix_block_publisher", ["server", "app", "name"], unique=False)
+        batch_op.create_index("ix_block_publisher", ["server", "app", "name", "lifted_at", "until"], unique=False)
         batch_op.create_index(batch_op.f("ix_block_incident_id"), ["incident_id"], unique=False)
 
     op.create_table(
