@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 from av.video.frame import VideoFrame
 
@@ -103,6 +104,7 @@ class Steering:
         self._window: WindowSampler[VideoFrame] | None = None
         self._burst_held_from: int | None = None
         self._frames_before_burst = 0
+        self._burst_times_s: list[float] = []
         self._trusts_marks = True
         self._sliding: SlidingSampler[VideoFrame] | None = None
         self._sampled_at_s: float | None = None
@@ -164,7 +166,10 @@ class Steering:
         if self._window is None and self._unseen_s(now_s) >= CALM_SPACED_S:
             self._open_window(now_s)
         self._feed.feed(read, self._skip(now_s), self._see)
-        if self._burst_held_from is not None and (self._window is None or self._has_had_enough(read, self._window)):
+        if self._burst_held_from is None:
+            return
+        self._burst_times_s.append(now_s)
+        if self._window is None or self._has_had_enough(read, self._window):
             self._end_burst(self._burst_held_from)
 
     def _reach_head(self, now_s: float) -> None:
@@ -179,10 +184,13 @@ class Steering:
         # A window that was begun in mid-group ends like a burst too: from here on there is a keyframe to return to.
         if self._burst_held_from is None:
             self._burst_held_from = len(self._held)
+            self._burst_times_s = []
             self._frames_before_burst = self._feed.frames
 
     def _has_had_enough(self, read: ReadPacket, window: WindowSampler[VideoFrame]) -> bool:
-        return read.placed.decode_s >= window.end_s - self._spec.spacing_s * _NEAR_ENOUGH
+        """Whether every frame up to the window's end is in the codec, so that draining it completes the clip."""
+        end_s = window.end_s - self._spec.spacing_s * _NEAR_ENOUGH
+        return read.placed.decode_s >= end_s or _reaches(sorted(self._burst_times_s), window.start_s, end_s)
 
     def _end_burst(self, held_from: int) -> None:
         self._feed.drain(self._see)
@@ -301,3 +309,15 @@ class Steering:
     def _hand_out(self) -> list[Clip]:
         ready, self._ready = self._ready, []
         return ready
+
+
+def _reaches(times_s: list[float], start_s: float, end_s: float) -> bool:
+    """Whether ascending `times_s` lead from `start_s` to `end_s` in even steps, so that no frame between is missing.
+
+    Decoding times lag behind by as much as frames are reordered; even steps show earlier that all have come.
+    """
+    within = [start_s, *(time_s for time_s in times_s if time_s > start_s)]
+    if within[-1] < end_s:
+        return False
+    steps_s = [later - earlier for earlier, later in pairwise(within) if earlier < end_s]
+    return not steps_s or max(steps_s) < 1.5 * min(steps_s)
