@@ -114,6 +114,12 @@ class Assignment:
         """Return the weight that one watcher has been given."""
         return sum(self._weight(stream_id) for stream_id, place in self._places.items() if place == member)
 
+    @property
+    def idle(self) -> int | None:
+        """The watcher without streams that joined last, if there is one."""
+        busy = set(self._places.values())
+        return next((member for member in reversed(self._members) if member not in busy), None)
+
     def is_spare(self, member: int) -> bool:
         """Whether a watcher has joined and waits to take over from another."""
         return member in self._members[self.active :]

@@ -2,7 +2,7 @@
 
 A watcher holds dozens of streams, and its death names none of them. Streams that were there at two deaths within a
 minute become suspects. Suspects leave the common watchers in a few groups, each in a watcher of its own: a group that
-lives through its probation goes back, a group that dies is halved, and a stream that dies alone is given up.
+lives through its probation goes back, a group that dies is split, and a stream that dies alone is given up.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 GIVEN_UP_S = 600.0
 """How long a stream that was given up is left alone, in seconds; then it may try once more, alone from the start."""
 
-_FIRST_SPLIT = 4
+FIRST_SPLIT = 4
+"""How many groups suspects form, and large groups fall into; more find the culprit in fewer deaths, but cost more."""
 _MOST_REMEMBERED = 4096
 
 
@@ -55,9 +56,9 @@ class Quarantine:
                 suspects.append(stream_id)
         return tuple(suspects)
 
-    def isolate(self, suspects: Collection[str]) -> None:
-        """Form groups of suspects; each waits for its watcher."""
-        self._waiting += _split(tuple(suspects), _FIRST_SPLIT)
+    def isolate(self, suspects: Collection[str], groups: int = FIRST_SPLIT) -> None:
+        """Form up to so many groups of suspects; each waits for its watcher."""
+        self._waiting += _split(tuple(suspects), groups)
 
     def enter(self, member: int) -> bool:
         """Give the longest waiting group to a new quarantine watcher; False when none waits or too many run."""
@@ -79,8 +80,8 @@ class Quarantine:
                 del self._given_up_s[next(iter(self._given_up_s))]
             self._given_up_s[stream_id] = now_s
             return stream_id
-        # Halves go first: somewhere in them is a culprit, while groups that wait may be innocent.
-        self._waiting[:0] = _split(streams, 2)
+        # The parts go first: somewhere in them is a culprit, while groups that wait may be innocent.
+        self._waiting[:0] = _split(streams, FIRST_SPLIT if len(streams) > FIRST_SPLIT else 2)
         return None
 
     def acquit(self, now_s: float) -> dict[int, tuple[str, ...]]:

@@ -17,11 +17,13 @@ from monitor.clock import Clock
 from monitor.vocabulary import Posture, WatchState
 from monitor.watch.assignment import Assignment, Placement
 from monitor.watch.backoff import Backoff
+from monitor.watch.callbacks import Callbacks
 from monitor.watch.child import Ending, WatcherChild
 from monitor.watch.holders import EvidenceHolders
 from monitor.watch.messages import Evidence, Observation, StreamStatus, WatcherFault, WatcherStats
 from monitor.watch.quarantine import Quarantine
 from monitor.watch.settings import WatchSettings
+from monitor.watch.view import WatcherView
 
 log = structlog.get_logger()
 
@@ -29,29 +31,6 @@ _TICK_S: Final = 1.0
 _MOVES_PER_TICK: Final = 4
 _RESTART_FIRST_S: Final = 0.5
 _HEALTHY_AFTER_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class WatcherView:
-    """One watcher as operators see it.
-
-    Attributes:
-        pid: Its process, or None while there is none.
-        ready: Whether its model is loaded.
-        spare: Whether it waits to take over from another.
-        quarantine: Whether it holds streams that are suspected of killing watchers.
-        streams: `stream_id` of each stream that it has.
-        restarts: How often it has been replaced.
-        stats: Its latest running totals, or None before the first.
-    """
-
-    pid: int | None
-    ready: bool
-    spare: bool
-    quarantine: bool
-    streams: tuple[str, ...]
-    restarts: int
-    stats: WatcherStats | None
 
 
 @dataclass(slots=True)
@@ -89,9 +68,7 @@ class Watchers:
         """
         self._settings = settings
         self._clock = clock
-        self._on_observation = on_observation
-        self._on_status = on_status
-        self._on_fault = on_fault
+        self._callbacks = Callbacks(on_observation, on_status, on_fault)
         self._streams: dict[str, _Stream] = {}
         self._assignment = Assignment(active=settings.watchers)
         self._quarantine = Quarantine(most=settings.quarantine_watchers)
@@ -99,7 +76,8 @@ class Watchers:
         self._holders = EvidenceHolders()
         self._told_to_wait: set[str] = set()
         self._restarts: Counter[int] = Counter()
-        self._members = itertools.count(1)
+        self._common = range(1, settings.watchers + settings.spares + 1)
+        self._members = itertools.count(self._common.stop)
         self._model, self._labels = "", tuple[str, ...]()
         self._became_ready = asyncio.Event()
         self._group = asyncio.TaskGroup()
@@ -107,8 +85,8 @@ class Watchers:
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
-        for _ in range(self._settings.watchers + self._settings.spares):
-            self._spawn(self._keep_running(next(self._members)))
+        for member in self._common:
+            self._spawn(self._keep_running(member))
         self._spawn(self._tick())
         return self
 
@@ -220,34 +198,29 @@ class Watchers:
         """Run one common watcher after the other under the same number."""
         backoff = Backoff(_RESTART_FIRST_S, self._settings.restart_longest_s, immediate=1)
         while True:
-            healthy = await self._run_child(member, self._joined, self._left)
+            healthy = await self._run_child(member)
             self._restarts[member] += 1
             if healthy:
                 backoff.reset()
             await self._clock.sleep(backoff.next_s())
 
     async def _keep_quarantined(self, member: int) -> None:
-        """Run the watcher of one group of suspects until the group is acquitted, empty, or has killed it."""
+        """Run an extra watcher for one group of suspects until the group is acquitted, empty, or has killed it."""
         backoff = Backoff(_RESTART_FIRST_S, self._settings.restart_longest_s, immediate=1)
         while self._quarantine.is_member(member):
-            await self._run_child(member, self._quarantine_joined, self._quarantine_left)
+            await self._run_child(member)
             if self._quarantine.is_member(member):
                 self._restarts[member] += 1
                 await self._clock.sleep(backoff.next_s())
         del self._restarts[member]
 
-    async def _run_child(
-        self,
-        member: int,
-        on_ready: Callable[[WatcherChild], None],
-        on_ending: Callable[[WatcherChild, Ending], None],
-    ) -> bool:
+    async def _run_child(self, member: int) -> bool:
         """Run one process to its end; whether it was in good health for a while before."""
         child = WatcherChild(
             member=member,
             settings=self._settings,
             clock=self._clock,
-            on_ready=lambda child: self._take_ready(child, on_ready),
+            on_ready=self._joined,
             on_message=self._take,
             on_stats=_count_drops,
         )
@@ -256,7 +229,7 @@ class Watchers:
             ending = await child.run()
             # Streams first: the dead process can wait, they cannot.
             del self._children[member]
-            on_ending(child, ending)
+            self._left(child, ending)
         finally:
             self._children.pop(member, None)
             self._count_ready()
@@ -266,7 +239,7 @@ class Watchers:
             log.warning("watcher_ended", watcher=member, reason=ending.reason, detail=ending.detail, status=status)
         return child.ready is not None and self._clock.monotonic_s() - child.ready_at_s >= _HEALTHY_AFTER_S
 
-    def _take_ready(self, child: WatcherChild, on_ready: Callable[[WatcherChild], None]) -> None:
+    def _joined(self, child: WatcherChild) -> None:
         assert child.ready is not None  # noqa: S101 - for mypy: this is what being called means
         self._model, self._labels = child.ready.model, child.ready.labels
         log.info(
@@ -278,30 +251,53 @@ class Watchers:
         )
         self._became_ready.set()
         self._count_ready()
-        on_ready(child)
+        if self._quarantine.is_member(child.member):
+            self._begin_probation(child)
+        else:
+            self._assignment.join(child.member)
+            self._place()
 
-    def _joined(self, child: WatcherChild) -> None:
-        self._assignment.join(child.member)
-        self._place()
-
-    def _left(self, child: WatcherChild, ending: Ending) -> None:
-        orphans = self._assignment.leave(child.member)
-        if ending.blames_streams and (suspects := self._quarantine.blame(orphans, self._clock.monotonic_s())):
-            for stream_id in suspects:
-                self._assignment.remove(stream_id)
-            log.warning("streams_suspected", watcher=child.member, streams=len(suspects))
-            self._quarantine.isolate(suspects)
-        self._mourn(child, ending, orphans)
-        self._place()
-        self._open_quarantine()
-
-    def _quarantine_joined(self, child: WatcherChild) -> None:
+    def _begin_probation(self, child: WatcherChild) -> None:
         self._quarantine.begin(child.member, self._clock.monotonic_s())
         for stream_id in self._quarantine.streams_of(child.member):
             self._hand_over(child, stream_id)
 
-    def _quarantine_left(self, child: WatcherChild, ending: Ending) -> None:
-        if child.ready is None or ending.detail == "retired" or not ending.blames_streams:
+    def _left(self, child: WatcherChild, ending: Ending) -> None:
+        if ending.detail == "retired":
+            self._holders.ended(child)
+        elif self._quarantine.is_member(child.member):
+            self._left_quarantine(child, ending)
+        else:
+            self._left_common(child, ending)
+        self._open_quarantine()
+
+    def _left_common(self, child: WatcherChild, ending: Ending) -> None:
+        orphans = self._assignment.leave(child.member)
+        suspects: tuple[str, ...] = ()
+        if ending.blames_streams:
+            suspects = self._quarantine.blame(orphans, self._clock.monotonic_s())
+        for stream_id in suspects:
+            self._assignment.remove(stream_id)
+        self._mourn(child, ending, orphans)
+        self._place()
+        if suspects:
+            log.warning("streams_suspected", watcher=child.member, streams=len(suspects))
+            self._isolate(suspects)
+
+    def _isolate(self, suspects: tuple[str, ...]) -> None:
+        idle = self._assignment.idle
+        if idle is None:
+            # Processes yet to start take their time anyway, so let them narrow it down as well.
+            self._quarantine.isolate(suspects)
+            return
+        # Two accidents in a row look like a culprit too: an idle watcher lent from the others takes all this instant.
+        self._quarantine.isolate(suspects, groups=1)
+        if self._quarantine.enter(idle):
+            self._assignment.leave(idle)
+            self._begin_probation(self._children[idle])
+
+    def _left_quarantine(self, child: WatcherChild, ending: Ending) -> None:
+        if child.ready is None or not ending.blames_streams:
             self._mourn(child, ending, tuple(child.streams))
             return
         streams = self._quarantine.streams_of(child.member)
@@ -311,14 +307,11 @@ class Watchers:
             metrics.STREAMS_QUARANTINED.inc()
             log.error("stream_given_up", stream_id=given_up)
             self._tell(given_up, WatchState.FAILED, "quarantined", "it ended every watcher that read it")
-        self._open_quarantine()
 
     def _mourn(self, child: WatcherChild, ending: Ending, orphans: tuple[str, ...]) -> None:
         """Say what happened to a process and to its streams; they are not placed anew yet."""
         self._holders.ended(child)
-        if ending.detail == "retired":
-            return
-        self._call(self._on_fault, ending.fault or WatcherFault(reason=ending.reason, detail=ending.detail))
+        self._callbacks.fault(ending.fault or WatcherFault(reason=ending.reason, detail=ending.detail))
         for stream_id in orphans:
             self._tell(stream_id, WatchState.STALLED, "watcher_died")
 
@@ -355,10 +348,7 @@ class Watchers:
             await self._clock.sleep(_TICK_S)
             now_s = self._clock.monotonic_s()
             for member, acquitted in self._quarantine.acquit(now_s).items():
-                if (child := self._children.get(member)) is not None:
-                    child.retire()
-                for stream_id in acquitted:
-                    self._assignment.add(stream_id, self._streams[stream_id].posture)
+                self._end_probation(member, acquitted)
             retries = [stream_id for stream_id in self._quarantine.to_retry(now_s) if stream_id in self._streams]
             for stream_id in retries:
                 self._quarantine.isolate((stream_id,))
@@ -366,6 +356,21 @@ class Watchers:
             self._place()
             self._carry_out(self._assignment.rebalance(_MOVES_PER_TICK))
             self._holders.forget(now_s)
+
+    def _end_probation(self, member: int, acquitted: tuple[str, ...]) -> None:
+        """Return streams to the common watchers, and their watcher too if it was lent from there."""
+        child = self._children.get(member)
+        for stream_id in acquitted:
+            self._assignment.add(stream_id, self._streams[stream_id].posture)
+            if child is not None:
+                self._let_go(child, stream_id)
+        if child is None:
+            return
+        if member in self._common:
+            if child.ready is not None:
+                self._assignment.join(member)
+        else:
+            child.retire()
 
     def _child_of(self, stream_id: str) -> WatcherChild | None:
         member = self._assignment.place_of(stream_id)
@@ -376,21 +381,14 @@ class Watchers:
 
     def _take(self, child: WatcherChild, message: Observation | StreamStatus) -> None:
         if isinstance(message, StreamStatus):
-            self._call(self._on_status, message)
+            self._callbacks.status(message)
             return
         labels = () if child.ready is None else child.ready.labels
-        self._call(self._on_observation, message, labels)
+        self._callbacks.observation(message, labels)
 
     def _tell(self, stream_id: str, state: WatchState, reason: str, detail: str = "") -> None:
         if stream_id in self._streams:
-            self._call(self._on_status, StreamStatus(stream_id=stream_id, state=state, reason=reason, detail=detail))
-
-    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
-        try:
-            callback(*arguments)
-        except Exception:
-            # A mistake in the daemon must not look like a watcher that broke the rules.
-            log.exception("watch_callback_failed", callback=getattr(callback, "__name__", "callback"))
+            self._callbacks.status(StreamStatus(stream_id=stream_id, state=state, reason=reason, detail=detail))
 
     def _count_ready(self) -> None:
         metrics.WATCHERS.set(sum(child.ready is not None for child in self._children.values()))

@@ -21,7 +21,8 @@ from monitor.clock import SystemClock
 from monitor.vocabulary import Posture, WatchState
 from monitor.watch.messages import Observation, StreamStatus, WatcherFault
 from monitor.watch.settings import WatchSettings
-from monitor.watch.supervisor import Watchers, WatcherView
+from monitor.watch.supervisor import Watchers
+from monitor.watch.view import WatcherView
 from tests.fakes.footage import Footage, film, film_bytes, garbage
 from tests.fakes.recorder import until
 

@@ -1,0 +1,40 @@
+"""What the daemon wants to be told about watching, called so that its own mistakes stay its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from monitor.watch.messages import Observation, StreamStatus, WatcherFault
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """The daemon's three callbacks; an exception in one is logged, and must not look like a watcher's misbehaviour."""
+
+    on_observation: Callable[[Observation, tuple[str, ...]], None]
+    on_status: Callable[[StreamStatus], None]
+    on_fault: Callable[[WatcherFault], None]
+
+    def observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
+        """Pass scores on, with the labels that they stand for."""
+        _call("observation", self.on_observation, observation, labels)
+
+    def status(self, status: StreamStatus) -> None:
+        """Pass on a change of a stream's watch state."""
+        _call("status", self.on_status, status)
+
+    def fault(self, fault: WatcherFault) -> None:
+        """Pass on that a watcher failed."""
+        _call("fault", self.on_fault, fault)
+
+
+def _call(what: str, callback: Callable[..., None], *arguments: object) -> None:
+    try:
+        callback(*arguments)
+    except Exception:
+        log.exception("watch_callback_failed", callback=what)
