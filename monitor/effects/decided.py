@@ -70,10 +70,13 @@ class DecidedEffects:
         match effect.kind:
             case EffectKind.BLOCK if not incident.dry_run:
                 until = at + (for_s or DEFAULT_BLOCK_S)
+                # Asked for again, a block is renewed: one publisher, one block in force.
+                await blocks.lift_of_incident(connection, incident.id, at=at, by="protocol", why="renewed")
                 await self._block(connection, effect, incident, until=until, why=why)
             case EffectKind.CUT if not incident.dry_run:
                 until = at + max(self.cut_guard_s, for_s)
-                await self._block(connection, effect, incident, until=until, why=f"{why}: while it is cut")
+                if await blocks.blocked_until(connection, incident.ref, at=at) < until:
+                    await self._block(connection, effect, incident, until=until, why=f"{why}: while it is cut")
             case EffectKind.UNBLOCK:
                 # Whoever is let in again must not be thrown out by a cut that has not come to its end.
                 await effect_rows.withdraw(connection, incident.id, EffectKind.CUT, at=at)

@@ -89,7 +89,7 @@ async def test_a_violent_stream_is_cut_and_kept_out_and_a_calm_one_is_left_alone
         assert await listed(server, "loud") is None
 
         blocks = (await daemon.get("/api/v1/blocks"))["blocks"]
-        assert [block["title"] for block in blocks] == ["live/loud"]
+        assert [block["title"] for block in blocks] == ["live/loud"], blocks
         stream_id = incident["stream_id"]
         assert await daemon.delete(f"/api/v1/blocks/{stream_id}", {"why": "the test lets it in again"}) in (200, 204)
         async with ffmpeg_copying(calm, f"{nginx.rtmp_url}/live/loud"):
@@ -145,4 +145,4 @@ async def test_under_assisted_a_responder_decides(tmp_path: Path, brawl: Path, d
         status, _ = await daemon.post(path, {"decision": "confirm", "why": "too late"})
         assert status == 409
         detail = await daemon.get(f"/api/v1/incidents/{incident['incident_id']}")
-        assert detail["review"]["decision"] == decision
+        assert detail["incident"]["review"]["decision"] == decision
