@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -81,9 +83,22 @@ def counting_grey(width: int, height: int, frames: int) -> Picture:
 
 def film(path: Path, footage: Footage = Footage(), picture: Picture | None = None) -> Path:
     """Write `footage` to `path`, in the container that the suffix says (mp4, flv, ts, mkv, m3u8), and return `path`."""
+    if path.suffix != ".m3u8" and picture is None:
+        path.write_bytes(_usual_film(path.suffix, footage))
+        return path
     with av.open(str(path), "w", options={"hls_time": "1"} if path.suffix == ".m3u8" else {}) as container:
         _encode(container, footage, picture)
     return path
+
+
+@functools.lru_cache(maxsize=64)
+def _usual_film(suffix: str, footage: Footage) -> bytes:
+    # Many tests look at the same footage, and encoding takes longer than watching.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"film{suffix}"
+        with av.open(str(path), "w") as container:
+            _encode(container, footage, None)
+        return path.read_bytes()
 
 
 def film_bytes(container_format: str, footage: Footage = Footage(), picture: Picture | None = None) -> bytes:
