@@ -58,15 +58,18 @@ class StreamTimeRun:
             return Posture.CLOSE
         return self._posture
 
-    def observe(self, start_s: float, end_s: float, scores: Mapping[str, float]) -> Iterator[Record]:
-        """Judge one clip; yields what happened, in order: its score, then detections, transitions and effects."""
+    def observe(self, end_s: float, scores: Mapping[str, float]) -> Iterator[Record]:
+        """Judge the clip that ends at `end_s` seconds; yields, in order, its score, detections, transitions and effects.
+
+        Publishers' timestamps may jump back; the protocol's time never does.
+        """
+        end_s = max(end_s, self.seen_until_s)
         yield from self.advance(end_s)
         self.clips += 1
-        self.seen_until_s = max(self.seen_until_s, end_s)
+        self.seen_until_s = end_s
         yield {
             "type": "score",
             "t": round(end_s, _DIGITS),
-            "start": round(start_s, _DIGITS),
             "scores": {label: round(score, 6) for label, score in scores.items()},
         }
         for change in self._detector.observe(end_s, scores):
@@ -92,10 +95,8 @@ class StreamTimeRun:
             key, due_s = min(pending.items(), key=lambda item: item[1])
             if due_s > now_s:
                 return
+            # Either the incident moves on or this deadline is pending no more, so this comes to an end.
             yield from self._handle(DeadlinePassed(key), due_s)
-            if key in self._pending():
-                # The protocol keeps it, waiting for a guard to become true: it comes up again with the next event.
-                return
 
     def summary(self, source: str, duration_s: float | None) -> Record:
         """Return the closing record."""
@@ -145,7 +146,6 @@ class StreamTimeRun:
             "t": round(at_s, _DIGITS),
             "effect": request.kind.value,
             "dry_run": True,
-            "parameters": dict(request.parameters),
         }
 
     @staticmethod

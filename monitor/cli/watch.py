@@ -9,11 +9,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from monitor import shipped
 from monitor.classify.onnx_classifier import OnnxClassifier
@@ -21,6 +20,7 @@ from monitor.classify.package import find_package, load_package
 from monitor.classify.port import Classifier
 from monitor.cli.options import config_option
 from monitor.cli.stream_time import Record, StreamTimeRun
+from monitor.cli.watch_progress import progress
 from monitor.config.loading import load_config
 from monitor.detect.persistence import DetectionRule
 from monitor.detect.rules import rules_for
@@ -81,28 +81,30 @@ def watch(
     sent. Exit status 1 if a source could not be watched; the others are watched all the same.
     """
     configure_logging("warning")
+    if plot is not None:
+        _check_plot(plot)
     pipeline = _build(config_file, model=model, protocol=protocol, posture=posture, realtime=realtime)
-    if plot is not None and not _can_plot():
-        raise click.UsageError("--plot needs matplotlib: install livecordon[plot]")
-    console = Console(stderr=True)
     failed = 0
+    interrupted = False
     drawn: list[tuple[str, list[Record]]] = []
     for source in sources:
         records: list[Record] = []
+        drawn.append((_shown(source), records))
         try:
-            for record in _watched(source, pipeline, console):
-                records.append(record)
+            for record in _watched(source, pipeline, as_json=as_json):
+                if plot is not None:
+                    records.append(record)
                 _print(record, as_json=as_json)
         except LivecordonError as error:
             failed += 1
             click.echo(f"livecordon: {_shown(source)}: {redact_text(str(error))}", err=True)
-        if records:
-            drawn.append((_shown(source), records))
-    if plot is not None and drawn:
-        from monitor.cli.watch_plot import draw  # noqa: PLC0415 - matplotlib is slow to import and optional
-
-        draw(plot, drawn, rules=pipeline.rules, definition=pipeline.definition)
-        click.echo(f"drew {plot}", err=True)
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+    if plot is not None:
+        _draw(plot, [(name, records) for name, records in drawn if records], pipeline)
+    if interrupted:
+        raise click.Abort
     return 1 if failed else 0
 
 
@@ -125,30 +127,29 @@ def _build(
     )
 
 
-def _watched(source: str, pipeline: _Pipeline, console: Console) -> Iterator[Record]:
+def _watched(source: str, pipeline: _Pipeline, *, as_json: bool) -> Iterator[Record]:
     """Yield every record of one source.
 
     Raises:
         SourceError: it cannot be opened, has no video, or broke off; what was seen before has been yielded.
+        KeyboardInterrupt: likewise, which is how one stops watching a live source.
     """
     run = StreamTimeRun(pipeline.definition, pipeline.rules)
     live = source.partition("://")[0].lower() in _LIVE_SCHEMES
     floor = pipeline.posture or (Posture.CALM if live else Posture.CLOSE)
-    stop = threading.Event()
+    broken: SourceError | KeyboardInterrupt | None = None
     with VideoSource.open(
         source, open_timeout_s=pipeline.open_timeout_s, read_timeout_s=pipeline.read_timeout_s, live=live
     ) as opened:
         length_s = opened.info.duration_s
-        broken: SourceError | None = None
-        with _progress(console) as progress:
-            task = progress.add_task(_shown(source), total=length_s)
-            clips = opened.clips(
-                pipeline.classifier.clip_spec,
-                posture=lambda: max(floor, run.posture, key=lambda posture: posture.rank),
-                keep=None,
-                stop=stop,
-                decode_slots=None,
-            )
+        clips = opened.clips(
+            pipeline.classifier.clip_spec,
+            posture=lambda: max(floor, run.posture, key=lambda posture: posture.rank),
+            keep=None,
+            stop=threading.Event(),
+            decode_slots=None,
+        )
+        with progress(_shown(source), length_s, as_json=as_json) as tell:
             began_s = time.monotonic()
             try:
                 for clip in clips:
@@ -156,29 +157,16 @@ def _watched(source: str, pipeline: _Pipeline, console: Console) -> Iterator[Rec
                         time.sleep(max(0.0, began_s + clip.times_s[-1] - time.monotonic()))
                     scores = pipeline.classifier.classify([clip])[0]
                     by_label = dict(zip(pipeline.classifier.labels, map(float, scores), strict=True))
-                    yield from run.observe(clip.times_s[0], clip.times_s[-1], by_label)
-                    progress.update(task, completed=clip.times_s[-1])
-            except SourceError as error:
+                    yield from run.observe(clip.times_s[-1], by_label)
+                    tell(clip.times_s[-1])
+            except (SourceError, KeyboardInterrupt) as error:
                 # What was seen before the source broke off is worth telling all the same.
                 broken = error
-            progress.update(task, completed=length_s or run.seen_until_s)
     if length_s is not None and broken is None:
         yield from run.advance(length_s)
     yield run.summary(_shown(source), length_s if broken is None else None)
     if broken is not None:
         raise broken
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f} s of stream"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def _print(record: Record, *, as_json: bool) -> None:
@@ -209,7 +197,18 @@ def _shown(source: str) -> str:
     return redact_url(source) if "://" in source else source
 
 
-def _can_plot() -> bool:
-    from importlib.util import find_spec  # noqa: PLC0415 - only with --plot
+def _check_plot(file: Path) -> None:
+    """Refuse what could only fail after everything has been watched."""
+    if find_spec("matplotlib") is None:
+        raise click.UsageError("--plot needs matplotlib: install livecordon[plot]")
+    if not file.absolute().parent.is_dir():
+        raise click.UsageError(f"--plot: there is no folder {file.absolute().parent}")
 
-    return find_spec("matplotlib") is not None
+
+def _draw(file: Path, drawn: list[tuple[str, list[Record]]], pipeline: _Pipeline) -> None:
+    if not drawn:
+        return
+    from monitor.cli.watch_plot import draw  # noqa: PLC0415 - matplotlib is slow to import and optional
+
+    draw(file, drawn, rules=pipeline.rules, definition=pipeline.definition)
+    click.echo(f"drew {file}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from monitor.cli.stream_time import Record
 from monitor.detect.persistence import DetectionRule
 from monitor.protocol.definition import Definition
 
+_DOTS = 300
+_TITLE_WIDTH = 100
+_STORY_WIDTH, _STORY_LINES = 190, 4
 _LABEL_COLOURS = ("#1f5fa8", "#8a4fa3", "#2b8a6e", "#8c6d1f")
 _SEVERITY_COLOURS = {"none": "#cfd8dc", "review": "#f2b544", "act": "#d9534f"}
 _STATE_COLOURS = ("#dfe7ec", "#bcd3e6", "#f5d9a8", "#efb7b0", "#c9e4ca", "#d9cce8", "#f0e3b2", "#c4d7d1")
@@ -61,15 +65,18 @@ def _draw_scores(
     for number, (label, rule) in enumerate(rules.items()):
         colour = _LABEL_COLOURS[number % len(_LABEL_COLOURS)]
         times = [record["t"] for record in scored]
-        axis.plot(times, [record["scores"][label] for record in scored], "-o", color=colour, ms=2.5, lw=1, label=label)
+        scores = [record["scores"][label] for record in scored]
+        # Single clips are worth a dot as long as dots do not run into each other.
+        axis.plot(times, scores, "-o" if len(scored) <= _DOTS else "-", color=colour, ms=2.5, lw=1, label=label)
         for name, level in (("review", rule.review), ("act", rule.act)):
             axis.axhline(level.threshold, color=_SEVERITY_COLOURS[name], lw=1, ls="--")
             axis.annotate(name, (length_s, level.threshold), fontsize=7, va="bottom", ha="right", color="#555555")
     for start_s, end_s, severity in _spans(records, length_s):
         axis.axvspan(start_s, end_s, color=_SEVERITY_COLOURS[severity], alpha=0.22, lw=0)
     axis.set(xlim=(0, length_s), ylim=(0, 1.02), ylabel="score")
-    axis.set_title(source, loc="left", fontsize=10)
-    axis.legend(loc="upper left", fontsize=8, frameon=False)
+    axis.set_title(source if len(source) <= _TITLE_WIDTH else f"… {source[-_TITLE_WIDTH:]}", loc="left", fontsize=10)
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderaxespad=0.2, fontsize=8, frameon=False)
+    axis.tick_params(labelbottom=False)
     axis.spines[["top", "right"]].set_visible(False)
 
 
@@ -82,15 +89,23 @@ def _draw_states(axis: Any, records: Sequence[Record], definition: Definition, l
         axis.axvspan(start_s, end_s, color=_STATE_COLOURS[names.index(state) % len(_STATE_COLOURS)], lw=0)
         if end_s - start_s > length_s / 12:
             axis.text((start_s + end_s) / 2, 0.5, state.replace("_", " "), ha="center", va="center", fontsize=7)
-    for record in records:
-        if record["type"] == "effect":
-            axis.axvline(record["t"], color="#333333", lw=0.8)
-    told = ", ".join(
-        f"{record['effect'].replace('_', ' ')} {record['t']:.1f} s" for record in records if record["type"] == "effect"
-    )
+    for at in {record["t"] for record in records if record["type"] == "effect"}:
+        axis.axvline(at, color="#333333", lw=0.8)
     axis.set(xlim=(0, length_s), ylim=(0, 1), yticks=[])
-    axis.set_xlabel(f"stream time in seconds   {('would: ' + told) if told else ''}", fontsize=7, loc="left")
+    axis.set_xlabel("\n".join(("stream time in seconds", *_story(records))), fontsize=7, loc="left")
     axis.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _story(records: Sequence[Record]) -> list[str]:
+    """Return what happened as wrapped lines: each transition with the effects that came of it."""
+    told: list[str] = []
+    for record in records:
+        if record["type"] == "transition":
+            told.append(f"{record['t']:.1f} s {record['to']}")
+        elif record["type"] == "effect":
+            told.append(f"would {record['effect']}")
+    lines = textwrap.wrap("; ".join(told).replace("_", " "), _STORY_WIDTH)
+    return lines if len(lines) <= _STORY_LINES else [*lines[: _STORY_LINES - 1], f"{lines[_STORY_LINES - 1]} …"]
 
 
 def _spans(records: Sequence[Record], length_s: float) -> list[tuple[float, float, str]]:
