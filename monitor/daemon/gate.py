@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 import structlog
 
 from monitor.effects.blocklist import BlockList
-from monitor.servers.port import GateReply, MediaServer, RawGateRequest
+from monitor.metrics import GATE_DECISIONS
+from monitor.servers.port import GateReply, GateRequest, MediaServer, RawGateRequest
 
 log = structlog.get_logger()
 
@@ -38,16 +39,21 @@ class Gate:
         server = self._servers[server_name]
         asked = server.parse_gate_request(request)
         if asked.call != "publish" or asked.ref is None:
-            return server.gate_reply(asked, allow=True)
+            return self._answer(server, asked, allow=True)
         if self._blocks.is_blocked(asked.ref):
             dry_run = server_name in self._dry_run_servers
             log.warning("publish_refused", stream_id=asked.ref.stream_id, server=server_name, dry_run=dry_run)
             if not dry_run:
-                return server.gate_reply(asked, allow=False)
+                return self._answer(server, asked, allow=False)
         self._on_publish(server_name)
-        return server.gate_reply(asked, allow=True)
+        return self._answer(server, asked, allow=True)
 
     def reply(self, server_name: str, *, allow: bool) -> GateReply | None:
         """Return the answer to a request that could not be read; None for an unknown server."""
         server = self._servers.get(server_name)
         return None if server is None else server.gate_reply(None, allow=allow)
+
+    @staticmethod
+    def _answer(server: MediaServer, asked: GateRequest, *, allow: bool) -> GateReply:
+        GATE_DECISIONS.labels("allow" if allow else "deny").inc()
+        return server.gate_reply(asked, allow=allow)

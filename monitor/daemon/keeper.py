@@ -16,7 +16,7 @@ from monitor.detect.persistence import DetectionRule, Detector, Raised
 from monitor.errors import MediaServerError
 from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import StreamContext
-from monitor.metrics import DETECTIONS
+from monitor.metrics import CLIP_LAG, CLIPS, DETECTIONS
 from monitor.protocol.definition import Definition
 from monitor.protocol.events import DetectionCleared, DetectionRaised, Event, StreamEnded, StreamReturned
 from monitor.servers.port import EndsStreams, LiveStream, MediaServer
@@ -156,6 +156,8 @@ class Keeper:
             return
         stream.last_scores = scores
         stream.last_arrived_at = arrived_at
+        CLIPS.inc()
+        CLIP_LAG.observe(self._now() - arrived_at)
         for change in changes:
             event: Event
             if isinstance(change, Raised):
