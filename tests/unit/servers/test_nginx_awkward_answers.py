@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +14,7 @@ from monitor.servers.nginx_rtmp import adapter as adapter_module
 from monitor.servers.nginx_rtmp.adapter import NginxRtmpMediaServer
 from monitor.vocabulary import StreamRef
 from tests.fakes.scripted_nginx import HANG, ScriptedNginx, http, scripted_nginx, stat
+from tests.fakes.waiting import eventually
 
 CAM = StreamRef("edge", "live", "cam")
 
@@ -135,6 +138,74 @@ async def test_a_stream_that_only_the_other_worker_lists_is_not_called_gone() ->
 
         assert not result.verified
         assert "several workers" in result.detail
+
+
+async def test_a_cut_is_not_proven_before_every_known_worker_has_answered() -> None:
+    async with scripted() as (nginx, server):
+        nginx.on_stat = lambda earlier: stat(pid=1 + earlier % 2)
+        for _ in range(3):
+            await server.list_streams()
+        # From now on the second worker, which may still have the stream, never gets a turn.
+        nginx.on_stat = lambda _: stat(pid=1)
+        nginx.on_drop = lambda _: http(b"1")
+
+        result = await server.cut(CAM, "7")
+
+        assert (result.matched, result.verified) == (1, False)
+
+
+async def test_every_call_has_a_connection_of_its_own() -> None:
+    """A kept connection would always reach the same worker, and hide the streams of the others."""
+    connections = 0
+    ended = 0
+
+    async def keep_alive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections, ended
+        connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(stat("cam").replace(b"Connection: close\r\n", b""))
+        writer.close()
+        await writer.wait_closed()
+        ended += 1
+
+    async def all_ended() -> bool:
+        return ended == connections
+
+    async with await asyncio.start_server(keep_alive, "127.0.0.1", 0) as listener:
+        nginx = ScriptedNginx(port=listener.sockets[0].getsockname()[1])
+        async with NginxRtmpMediaServer(nginx.section()) as server:
+            for _ in range(3):
+                await server.list_streams()
+        await eventually(all_ended)
+
+    assert connections == 3
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    async with scripted() as (nginx, server):
+        moved = http(b"", status="302 Found").replace(b"\r\n\r\n", b"\r\nLocation: /elsewhere\r\n\r\n")
+        nginx.on_stat = lambda earlier: stat("cam") if earlier else moved
+
+        with pytest.raises(MediaServerRefused):
+            await server.list_streams()
+        assert nginx.stats == 1
+
+
+async def test_lookalikes_are_not_cut_without_a_session() -> None:
+    lookalike = StreamRef("edge", "live", "a b")
+    async with scripted() as (nginx, server):
+        nginx.on_stat = lambda _: stat("a b:7", "a\tb:8")
+        with pytest.raises(UnsafeCallRefused):
+            await server.cut(lookalike)
+        assert nginx.drops == []
+
+        nginx.on_stat = lambda _: stat("a b:7") if nginx.drops else stat("a b:7", "a\tb:8")
+        nginx.on_drop = lambda _: http(b"1")
+        assert (await server.cut(lookalike, "8")).verified
+
+    assert nginx.drops == ["/control/drop/publisher?srv=0&app=live&clientid=8"]
 
 
 async def test_workers_that_take_turns_are_warned_of() -> None:

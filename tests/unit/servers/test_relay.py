@@ -233,9 +233,9 @@ async def test_a_cut_is_an_end_for_viewers_and_the_name_is_free_at_once(relay: R
         command = {"app": "live", "name": "cam", "session": stream["session"]}
         async with client.post(f"{relay.url}/control/cut", json=command) as answer:
             assert await answer.json() == {"matched": 1}
+        assert await listed(relay, client) == []
         await asyncio.wait_for(viewer.content.read(), 5)
 
-    assert await listed(relay, client) == []
     await asyncio.wait_for(first.ended(), 5)
     second = RelayPublisher(f"{relay.url}/live/cam")
     (again,) = await live(relay, client)
@@ -294,6 +294,37 @@ async def test_the_gate_is_asked_before_anything_is_shown(client: ClientSession)
         "session": stream["session"],
         "address": "127.0.0.1",
     }
+
+
+async def test_who_waits_for_the_gate_is_not_there_yet(client: ClientSession) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def ponder(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await go_on.wait()
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(ponder, "127.0.0.1", 0) as gate:
+        gate_url = f"http://127.0.0.1:{gate.sockets[0].getsockname()[1]}/gate"
+        async with Relay(gate_url=gate_url) as relay:
+            encoder = RelayPublisher(f"{relay.url}/live/cam")
+            await asyncio.wait_for(asked.wait(), 5)
+
+            assert await listed(relay, client) == []
+            async with client.get(f"{relay.url}/live/cam") as answer:
+                assert answer.status == 404
+            async with client.post(f"{relay.url}/control/cut", json={"app": "live", "name": "cam"}) as answer:
+                assert await answer.json() == {"matched": 0}
+            # The name is taken all the same, or two could be let in under it.
+            async with client.put(f"{relay.url}/live/cam", data=b"G" * 188) as answer:
+                assert answer.status == 409
+
+            go_on.set()
+            await live(relay, client)
+            await encoder.stop()
 
 
 @pytest.mark.parametrize("fail_open", [True, False])

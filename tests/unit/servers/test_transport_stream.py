@@ -67,6 +67,65 @@ def test_a_group_of_pictures_beyond_the_limit_is_not_kept(stream: bytes) -> None
     assert 0 < most <= 12 * PACKET_BYTES
 
 
+def packet(pid: int, payload: bytes, *, random_access: bool = False) -> bytes:
+    adaptation = bytes([1, 0x40]) if random_access else b""
+    head = bytes([0x47, 0x40 | pid >> 8, pid & 0xFF, 0x30 if random_access else 0x10])
+    return (head + adaptation + payload).ljust(PACKET_BYTES, b"\xff")
+
+
+def test_only_the_keyframes_of_the_video_count() -> None:
+    # Muxers mark every audio frame as a point of random access, too.
+    tables = (
+        packet(0, bytes([0, 0, 0xB0, 13, 0, 1, 0xC1, 0, 0, 0, 1, 0xE0, 0x20, 0, 0, 0, 0])),
+        packet(
+            0x20,
+            bytes(
+                [
+                    0,
+                    2,
+                    0xB0,
+                    23,
+                    0,
+                    1,
+                    0xC1,
+                    0,
+                    0,
+                    0xE1,
+                    1,
+                    0xF0,
+                    0,
+                    0x0F,
+                    0xE1,
+                    1,
+                    0xF0,
+                    0,
+                    0x1B,
+                    0xE1,
+                    0,
+                    0xF0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                ]
+            ),
+        ),
+    )
+    video, audio, key_video = (
+        packet(0x100, b"v"),
+        packet(0x101, b"a", random_access=True),
+        packet(0x100, b"k", random_access=True),
+    )
+    buffer = JoinBuffer(limit_bytes=LIMIT_BYTES)
+
+    buffer.feed(b"".join((*tables, audio, video)))
+    assert buffer.for_new_viewer() == b""
+
+    buffer.feed(b"".join((key_video, audio, video)))
+    assert buffer.for_new_viewer() == b"".join((*tables, key_video, audio, video))
+
+
 def test_rubbish_between_packets_is_left_out(stream: bytes) -> None:
     packets = stream[: 40 * PACKET_BYTES]
     buffer = JoinBuffer(limit_bytes=LIMIT_BYTES)
