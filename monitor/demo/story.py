@@ -96,7 +96,9 @@ async def play(settings: DemoSettings, folder: Path, console: Console, stop: asy
         timeline.happened("calm stream", "still on air, untouched")
         timeline.summary(since="brawl begins")
         if settings.keep:
-            console.print(f"\nStaying up: {url}/incidents/{incident_id}   (Ctrl-C ends)", highlight=False)
+            console.print(
+                f"\nStaying up: {url}/incidents/{incident_id}   (Ctrl-C ends)", highlight=False, soft_wrap=True
+            )
             await stop.wait()
 
 

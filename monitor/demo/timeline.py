@@ -29,12 +29,14 @@ class Timeline:
         """Note that `step` has truly happened, and print it."""
         at_s = time.monotonic() - self.began_s
         self.steps.append((step, at_s))
-        self.console.print(f"[dim]{at_s:6.1f} s[/]  [green]●[/] [bold]{step:<18}[/] {detail}", highlight=False)
+        self.console.print(
+            f"[dim]{at_s:6.1f} s[/]  [green]●[/] [bold]{step:<18}[/] {detail}", highlight=False, soft_wrap=True
+        )
 
     def expected(self, what: str) -> None:
         """Print what is being waited for."""
         at_s = time.monotonic() - self.began_s
-        self.console.print(f"[dim]{at_s:6.1f} s  ○ {what}[/]", highlight=False)
+        self.console.print(f"[dim]{at_s:6.1f} s  ○ {what}[/]", highlight=False, soft_wrap=True)
 
     def summary(self, since: str) -> None:
         """Print how long each step took, and how long after `since` it came."""
