@@ -115,6 +115,11 @@ class Assignment:
         return sum(self._weight(stream_id) for stream_id, place in self._places.items() if place == member)
 
     @property
+    def size(self) -> int:
+        """How many watchers are ready, spares included."""
+        return len(self._members)
+
+    @property
     def idle(self) -> int | None:
         """The watcher without streams that joined last, if there is one."""
         busy = set(self._places.values())

@@ -279,14 +279,14 @@ class Watchers:
         for stream_id in suspects:
             self._assignment.remove(stream_id)
         self._mourn(child, ending, orphans)
-        self._place()
         if suspects:
             log.warning("streams_suspected", watcher=child.member, streams=len(suspects))
             self._isolate(suspects)
+        self._place()
 
     def _isolate(self, suspects: tuple[str, ...]) -> None:
         idle = self._assignment.idle
-        if idle is None:
+        if idle is None or (self._assignment.unplaced and self._assignment.size == 1):
             # Processes yet to start take their time anyway, so let them narrow it down as well.
             self._quarantine.isolate(suspects)
             return

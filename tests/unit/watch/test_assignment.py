@@ -69,6 +69,20 @@ def test_without_a_spare_the_survivor_takes_all_and_gives_calm_ones_back() -> No
     assert assignment.rebalance(4) == ()
 
 
+def test_the_idle_watcher_is_the_last_without_streams() -> None:
+    assignment = Assignment(active=2)
+    seen = [(assignment.idle, assignment.size)]
+    for member in (1, 2, 3):
+        assignment.join(member)
+        seen.append((assignment.idle, assignment.size))
+    assignment.add("a", Posture.CALM)
+    assignment.place()
+    for member in (3, 2):
+        assignment.leave(member)
+        seen.append((assignment.idle, assignment.size))
+    assert seen == [(None, 0), (1, 1), (2, 2), (3, 3), (2, 2), (None, 1)]
+
+
 def test_nothing_is_placed_while_nobody_is_ready() -> None:
     assignment = Assignment(active=1)
     assignment.add("a", Posture.CALM)
