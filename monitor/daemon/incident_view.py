@@ -133,7 +133,7 @@ def _sentence(caused_by: Mapping[str, Any], result: Mapping[str, Any]) -> str:  
                 f"{caused_by['decision']}: {caused_by['why']}" if caused_by.get("why") else str(caused_by["decision"])
             )
         case "EffectFinished":
-            return f"{caused_by['kind']} {caused_by['outcome']}{_facts(result)}"
+            return f"{str(caused_by['kind']).replace('_', ' ')} {caused_by['outcome']}{_facts(result)}"
         case "StreamEnded":
             return "the publication ended"
         case "StreamReturned":

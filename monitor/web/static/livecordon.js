@@ -18,7 +18,7 @@
     for (const element of document.querySelectorAll("[data-due]")) {
       const left = Math.round((Date.parse(element.dataset.due) - Date.now() - skewMs) / 1000);
       const clock = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
-      element.textContent = left > 0 ? `acts by itself in ${clock}` : "deadline passed";
+      element.textContent = left > 0 ? `decide within ${clock}` : "deadline passed";
       element.classList.toggle("soon", left < 30);
     }
   }

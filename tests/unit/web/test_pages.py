@@ -126,7 +126,7 @@ async def test_the_overview_sorts_by_what_waits_for_a_person(
     places = [text.index(f"live/{name}") for name in ("soon", "later", "whenever", "acting", "over")]
     assert places == sorted(places)
     assert "(3) Live" in text
-    assert "acts by itself in 10 s" in text
+    assert "decide within 10 s" in text
 
 
 async def test_dry_run_blindness_and_degradation_are_said_loudly(
