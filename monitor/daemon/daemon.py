@@ -265,7 +265,7 @@ class Daemon:
             vitals.heartbeat_s = self._clock.monotonic_s()
             views = self._watchers.stats()
             vitals.watchers_wanted = self._parts.watch.watchers
-            vitals.watchers_ready = sum(view.ready and not view.spare for view in views)
+            vitals.watchers_ready = sum(view.ready and not view.spare and not view.quarantine for view in views)
             vitals.model = self._watchers.model
             notifier.notify("WATCHDOG=1")
             self._blocks.forget_expired()
