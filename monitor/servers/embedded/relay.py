@@ -33,6 +33,8 @@ _log = structlog.get_logger()
 CONTROL_APP = "control"
 """First path segment that is the relay's own and no application."""
 
+# Braces too are letters like any other; aiohttp's own pattern leaves them out.
+_STREAM_PATH = "/{app:[^/]+}/{name:[^/]+}"
 _MAX_NAME_LENGTH = 255
 _MAX_COMMAND_BYTES = 16 * 1024
 _MAX_GATE_ANSWER_BYTES = 64 * 1024
@@ -92,9 +94,9 @@ class Relay:
         app = web.Application(client_max_size=_MAX_COMMAND_BYTES)
         app.router.add_get(f"/{CONTROL_APP}/streams", self._list)
         app.router.add_post(f"/{CONTROL_APP}/cut", self._cut)
-        app.router.add_put("/{app}/{name}", self._publish)
-        app.router.add_post("/{app}/{name}", self._publish)
-        app.router.add_get("/{app}/{name}", self._view, allow_head=False)
+        app.router.add_put(_STREAM_PATH, self._publish)
+        app.router.add_post(_STREAM_PATH, self._publish)
+        app.router.add_get(_STREAM_PATH, self._view, allow_head=False)
         # Without lingering a refused publisher is disconnected at once instead of being listened to for ten seconds.
         runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_TIMEOUT_S, lingering_time=0.0
