@@ -44,7 +44,8 @@ async def read_body(request: web.Request, max_bytes: int, deadline_s: float = BO
                 body += chunk
     except TimeoutError:
         raise RequestRefused(Refusal.BODY_TIMEOUT, f"the body took longer than {deadline_s:g} s") from None
-    except (web.RequestPayloadError, HTTPException):
+    except (web.RequestPayloadError, HTTPException, ConnectionError):
+        # Broken off included: that somebody hung up is no failure of ours.
         raise RequestRefused(Refusal.BAD_FORM, "the body is broken") from None
     return bytes(body)
 

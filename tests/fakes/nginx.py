@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from monitor.config.models import NginxRtmpServer
 from monitor.demo.nginx import RealNginx
 
 
-def section_for(nginx: RealNginx, **settings: object) -> NginxRtmpServer:
-    """Return the configuration entry that fits a running nginx."""
+def entry_for(nginx: RealNginx, **settings: object) -> dict[str, Any]:
+    """Return the configuration entry that fits a running nginx, as it stands in a file."""
     entry = {
         "kind": "nginx_rtmp",
         "name": "edge",
@@ -15,4 +17,9 @@ def section_for(nginx: RealNginx, **settings: object) -> NginxRtmpServer:
         "control_url": nginx.control_url,
         "rtmp_url": nginx.rtmp_url,
     }
-    return NginxRtmpServer.model_validate(entry | settings)
+    return entry | settings
+
+
+def section_for(nginx: RealNginx, **settings: object) -> NginxRtmpServer:
+    """Return the same as the adapter takes it."""
+    return NginxRtmpServer.model_validate(entry_for(nginx, **settings))
