@@ -75,7 +75,7 @@ class DecidedEffects:
                 await self._block(connection, effect, incident, until=until, why=why)
             case EffectKind.CUT if not incident.dry_run:
                 until = at + max(self.cut_guard_s, for_s)
-                if await blocks.blocked_until(connection, incident.ref, at=at) < until:
+                if (await blocks.end_of(connection, incident.ref, at=at) or 0.0) < until:
                     await self._block(connection, effect, incident, until=until, why=f"{why}: while it is cut")
             case EffectKind.UNBLOCK:
                 # Whoever is let in again must not be thrown out by a cut that has not come to its end.

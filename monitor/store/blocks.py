@@ -82,12 +82,6 @@ async def active(connection: AsyncConnection, *, at: float) -> Sequence[BlockRec
     return [BlockRecord(**row._mapping) for row in (await connection.execute(query)).all()]
 
 
-async def blocked_until(connection: AsyncConnection, ref: StreamRef, *, at: float) -> float:
-    """Return until when a publisher is barred, as Unix time; 0 when it is not."""
-    query = select(func.max(block.c.until)).where(_of_publisher(ref), block.c.lifted_at.is_(None), block.c.until > at)
-    return (await connection.execute(query)).scalar_one_or_none() or 0.0
-
-
 def _of_publisher(ref: StreamRef) -> ColumnElement[bool]:
     return (block.c.server == ref.server) & (block.c.app == ref.app) & (block.c.name == ref.name)
 

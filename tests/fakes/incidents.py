@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,10 +48,12 @@ class TakenNotes:
     blocks: dict[StreamRef, float | None] = field(default_factory=dict)
     loaded: list[BlockRecord] = field(default_factory=list)
     alerts: list[tuple[str, IncidentRecord, Reason]] = field(default_factory=list)
+    on_commit: Callable[[], None] = lambda: None
 
     def committed(self, incident: OpenIncident, decision: Decision) -> None:
         assert incident.record.id
         self.decisions.append(decision)
+        self.on_commit()
 
     def blocks_loaded(self, active: Sequence[BlockRecord]) -> None:
         self.loaded = list(active)

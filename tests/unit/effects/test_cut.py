@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from prometheus_client import REGISTRY
+
+from monitor.effects.cut import CutPerformer, CutSettings
+from monitor.effects.port import EffectResult
+from monitor.errors import MediaServerRefused, MediaServerUnreachable, StoreError, UnsafeCallRefused
+from monitor.servers.port import CutResult
+from monitor.store.effects import EffectRecord
+from monitor.store.incidents import IncidentRecord
+from monitor.vocabulary import EffectKind, EffectOutcome
+from tests.fakes.clock import ManualClock
+from tests.fakes.media_server import FakeServer
+from tests.fakes.store import CAM1, incident_record
+
+STILL_THERE = CutResult(1, verified=False)
+NOT_FOUND = CutResult(0, verified=False)
+GONE = CutResult(1, verified=True)
+
+
+def effect(clock: ManualClock, **parameters: float) -> EffectRecord:
+    return EffectRecord(
+        id="effect-1",
+        incident_id="incident-0001",
+        key="2.1.cut",
+        position=1,
+        kind=EffectKind.CUT,
+        parameters=parameters,
+        status="pending",
+        attempts=1,
+        requested_at=clock.now().timestamp() - 1.5,
+        started_at=None,
+        finished_at=None,
+        detail=None,
+    )
+
+
+class Cutting:
+    """A performer, what it told, and a clock that runs on its own while it works."""
+
+    def __init__(self, server: FakeServer, *, wanted: bool | Exception = True) -> None:
+        self.clock = ManualClock()
+        self.server = server
+        self.wanted = wanted
+        self.told: list[tuple[IncidentRecord, float | None]] = []
+        self.performer = CutPerformer(
+            {"edge": server},
+            CutSettings(deadline_s=10.0),
+            self.clock,
+            is_wanted=self.is_wanted,
+            on_cut=lambda incident, for_s: self.told.append((incident, for_s)),
+        )
+
+    async def is_wanted(self, effect_id: str) -> bool:
+        assert effect_id == "effect-1"
+        if isinstance(self.wanted, Exception):
+            raise self.wanted
+        return self.wanted
+
+    async def perform(self, incident: IncidentRecord | None = None, **parameters: float) -> EffectResult:
+        task = asyncio.create_task(
+            self.performer.perform(effect(self.clock, **parameters), incident or incident_record())
+        )
+        await asyncio.sleep(0)
+        while not task.done():
+            await self.clock.advance(0.05)
+        return task.result()
+
+
+async def test_a_verified_cut_succeeds_at_once_and_is_measured() -> None:
+    def count() -> float:
+        return REGISTRY.get_sample_value("livecordon_detection_to_contained_seconds_count") or 0.0
+
+    before = count()
+    cutting = Cutting(FakeServer(cuts=[GONE]))
+    result = await cutting.perform()
+    assert result.outcome is EffectOutcome.SUCCEEDED
+    assert result.detail == {"commands": 1, "dropped": 1, "seconds": 1.5}
+    assert count() == before + 1
+    assert [for_s for _, for_s in cutting.told] == [None]
+    # Every publication of that name, not only the one that the incident began on.
+    assert cutting.server.commands == [(CAM1, None)]
+
+
+async def test_it_repeats_until_a_listing_shows_the_stream_gone() -> None:
+    cutting = Cutting(FakeServer(cuts=[MediaServerUnreachable("no"), STILL_THERE, MediaServerRefused("no"), GONE]))
+    result = await cutting.perform(for_s=90.0)
+    assert result.outcome is EffectOutcome.SUCCEEDED
+    assert (result.detail["commands"], result.detail["dropped"]) == (4, 2)
+    assert [for_s for _, for_s in cutting.told] == [90.0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "reason"),
+    [
+        (STILL_THERE, EffectOutcome.UNVERIFIED, "still_live"),
+        (NOT_FOUND, EffectOutcome.FAILED, "still_live"),
+        (MediaServerUnreachable("no"), EffectOutcome.FAILED, "unreachable"),
+    ],
+)
+async def test_it_gives_up_at_its_deadline_and_says_how_far_it_came(
+    answer: CutResult | Exception, outcome: EffectOutcome, reason: str
+) -> None:
+    cutting = Cutting(FakeServer(cuts=[answer]))
+    # How long the return is looked out for has nothing to do with how long the command is repeated.
+    result = await cutting.perform(for_s=3600.0)
+    assert (result.outcome, result.detail["reason"]) == (outcome, reason)
+    assert 9 < cutting.clock.monotonic_s() <= 10.2
+    assert 6 <= len(cutting.server.commands) <= 12
+    assert cutting.told == []
+
+
+async def test_what_cannot_be_asked_safely_is_not_asked_twice() -> None:
+    cutting = Cutting(FakeServer(cuts=[UnsafeCallRefused("no")]))
+    result = await cutting.perform()
+    assert (result.outcome, result.detail["reason"]) == (EffectOutcome.FAILED, "unsafe_call")
+    assert len(cutting.server.commands) == 1
+
+
+async def test_a_cut_that_was_withdrawn_stops() -> None:
+    cutting = Cutting(FakeServer(cuts=[STILL_THERE]), wanted=False)
+    result = await cutting.perform()
+    assert (result.outcome, result.detail["reason"]) == (EffectOutcome.FAILED, "withdrawn")
+    assert len(cutting.server.commands) == 1
+
+
+async def test_an_attack_does_not_wait_for_the_store() -> None:
+    cutting = Cutting(FakeServer(cuts=[STILL_THERE, GONE]), wanted=StoreError("no"))
+    assert (await cutting.perform()).outcome is EffectOutcome.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("server", "incident", "reason"),
+    [
+        (FakeServer(), replace(incident_record(), server="gone"), "server_not_configured"),
+        (FakeServer(can_cut=False), incident_record(), "server_cannot_cut"),
+    ],
+)
+async def test_where_nothing_can_be_cut_it_says_so(server: FakeServer, incident: IncidentRecord, reason: str) -> None:
+    result = await Cutting(server).perform(incident)
+    assert (result.outcome, result.detail) == (EffectOutcome.FAILED, {"reason": reason})
+    assert server.commands == []
