@@ -138,7 +138,12 @@ class Blocks:
         return self._view(added[0])
 
     async def remove(self, ref: StreamRef, *, by: str, why: str) -> bool:
-        """Lift the block; False when there was none."""
+        """Lift the block; False when there was none.
+
+        Where an incident under way made the block, lifting it dismisses that incident: its protocol would take the
+        publisher's return for an evasion, and cut again whom a person has just let in.
+        """
+        dismissed = await self._dismiss_cause(ref, by=by, why=why)
         now = self.clock.now().timestamp()
         lifted = 0
 
@@ -156,11 +161,23 @@ class Blocks:
                 )
 
         await self.engine.change_block(ref, change)
-        return lifted > 0
+        return dismissed or lifted > 0
 
     def is_blocked(self, ref: StreamRef) -> bool:
         """Answer from memory."""
         return self.blocklist.is_blocked(ref)
+
+    async def _dismiss_cause(self, ref: StreamRef, *, by: str, why: str) -> bool:
+        incident = self.engine.open_incident(ref.stream_id)
+        if incident is None:
+            return False
+        async with self.database.reading() as connection:
+            active = await blocks.active(connection, at=self.clock.now().timestamp())
+        if not any(block.ref == ref and block.incident_id == incident.record.id for block in active):
+            return False
+        dismissal = Reviewed(decision=ReviewDecision.DISMISS, by=by, why=why)
+        result = await self.engine.review(incident.record.id, dismissal)
+        return result is not None and result.reason in REVIEWS_TAKEN
 
     def _view(self, record: BlockRecord) -> BlockView:
         return BlockView(

@@ -29,12 +29,19 @@ def receiver_entry(partner: Partner) -> dict[str, Any]:
 class RealDaemon:
     """``livecordon run`` on a configuration; may be killed and started again on the same folder."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], *, partner: Partner | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        *,
+        partner: Partner | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.url = f"http://{config['web']['listen']}"
         self._config = folder / "config.yaml"
         self._config.write_text(yaml.safe_dump({"data_dir": "data", **config}))
-        self._environ = {PARTNER_SECRET: partner.secret} if partner else {}
+        self.environ = os.environ | (environ or {}) | ({PARTNER_SECRET: partner.secret} if partner else {})
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -71,7 +78,7 @@ class RealDaemon:
         with (self.folder / "daemon.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-X", "dev", "-m", "monitor", "run", "--config", str(self._config)),
-                env=os.environ | self._environ,
+                env=self.environ,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
