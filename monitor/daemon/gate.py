@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection, Mapping
 import structlog
 
 from monitor.effects.blocklist import BlockList
+from monitor.errors import UnsafeCallRefused
 from monitor.metrics import GATE_DECISIONS
 from monitor.servers.port import GateReply, GateRequest, MediaServer, RawGateRequest
+from monitor.vocabulary import StreamRef
 
 log = structlog.get_logger()
 
@@ -45,6 +47,14 @@ class Gate:
             log.warning("publish_refused", stream_id=asked.ref.stream_id, server=server_name, dry_run=dry_run)
             if not dry_run:
                 return self._answer(server, asked, allow=False)
+        elif not self._can_be_watched(server, asked.ref):
+            # Letting in what nobody can watch would be a way around everything that is done here.
+            dry_run = server_name in self._dry_run_servers
+            log.warning(
+                "unwatchable_publish_refused", stream_id=asked.ref.stream_id, server=server_name, dry_run=dry_run
+            )
+            if not dry_run:
+                return self._answer(server, asked, allow=False)
         self._on_publish(server_name)
         return self._answer(server, asked, allow=True)
 
@@ -52,6 +62,14 @@ class Gate:
         """Return the answer to a request that could not be read; None for an unknown server."""
         server = self._servers.get(server_name)
         return None if server is None else server.gate_reply(None, allow=allow)
+
+    @staticmethod
+    def _can_be_watched(server: MediaServer, ref: StreamRef) -> bool:
+        try:
+            server.pull_url(ref)
+        except UnsafeCallRefused:
+            return False
+        return True
 
     @staticmethod
     def _answer(server: MediaServer, asked: GateRequest, *, allow: bool) -> GateReply:
