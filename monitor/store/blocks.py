@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.store.tables import block
@@ -88,13 +88,9 @@ def _of_publisher(ref: StreamRef) -> ColumnElement[bool]:
 
 async def end_of(connection: AsyncConnection, ref: StreamRef, *, at: float) -> float | None:
     """Return until when a publisher is barred, over all its blocks in force at `at`; None when there is none."""
-    query = select(func.max(block.c.until)).where(_bars(ref), block.c.lifted_at.is_(None), block.c.until > at)
+    query = select(func.max(block.c.until)).where(_of_publisher(ref), block.c.lifted_at.is_(None), block.c.until > at)
     until: float | None = (await connection.execute(query)).scalar_one()
     return until
-
-
-def _bars(ref: StreamRef) -> ColumnElement[bool]:
-    return and_(block.c.server == ref.server, block.c.app == ref.app, block.c.name == ref.name)
 
 
 async def _lift(connection: AsyncConnection, which: ColumnElement[bool], *, at: float, by: str, why: str) -> int:
