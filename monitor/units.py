@@ -6,7 +6,7 @@ import re
 
 _DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
-_NUMBER_AND_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+_NUMBER_AND_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", re.ASCII)
 
 
 def parse_duration_s(text: str) -> float:
@@ -45,7 +45,7 @@ def format_duration(duration_s: float) -> str:
         whole, rest = divmod(duration_s, _DURATION_S[unit])
         if duration_s and rest == 0:
             return f"{int(whole)}{unit}"
-    return f"{duration_s:g}s"
+    return f"{int(duration_s) if duration_s == int(duration_s) else duration_s!r}s"
 
 
 def format_size(size_bytes: int) -> str:

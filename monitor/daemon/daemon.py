@@ -40,6 +40,7 @@ from monitor.store import effects as effect_rows
 from monitor.store.blocks import BlockRecord
 from monitor.store.database import Database
 from monitor.store.incidents import IncidentRecord
+from monitor.store.ownership import sole_owner
 from monitor.vocabulary import EffectKind, StreamRef
 from monitor.watch.messages import Observation, StreamStatus, WatcherFault
 from monitor.watch.supervisor import Watchers
@@ -147,7 +148,7 @@ class Daemon:
 
         Raises:
             ConfigError: an address cannot be listened on.
-            StoreError: the store cannot be opened.
+            StoreError: the store cannot be opened, or another daemon uses it.
             MediaServerError: the embedded relay cannot be started.
         """
         metrics.initialise()
@@ -158,6 +159,7 @@ class Daemon:
         config = self._parts.config
         notifier = sdnotify.SystemdNotifier()
         async with AsyncExitStack() as stack:
+            stack.enter_context(sole_owner(config.store_path))
             await stack.enter_async_context(self._database)
             await self._engine.load()
             await stack.enter_async_context(self._outbox)
