@@ -77,7 +77,7 @@ class RealDaemon:
         """Start the process and wait until it is ready."""
         with (self.folder / "daemon.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-X", "dev", "-m", "monitor", "run", "--config", str(self._config)),
+                *(sys.executable, "-m", "monitor", "run", "--config", str(self._config)),
                 env=self.environ,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
