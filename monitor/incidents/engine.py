@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock, wait_until
-from monitor.effects.decided import CHANGES_BLOCKS, DecidedEffects
+from monitor.effects.decided import DecidedEffects
 from monitor.effects.port import EffectResult
 from monitor.errors import StoreError
 from monitor.incidents.records import (
@@ -25,6 +25,7 @@ from monitor.incidents.records import (
     event_detail,
     state_of,
 )
+from monitor.incidents.writing import Written, write_decision, write_definition
 from monitor.metrics import DEADLINE_LAG, INCIDENTS_OPEN, REVIEWS_PENDING, STORE_FAILURES, TRANSITIONS
 from monitor.protocol.decision import Decision
 from monitor.protocol.definition import Definition
@@ -44,7 +45,6 @@ from monitor.store import incidents as incident_rows
 from monitor.store.blocks import BlockRecord
 from monitor.store.database import Database
 from monitor.store.effects import EffectRecord
-from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import StreamRef
 
 _STORE_RETRY_S = 1.0
@@ -75,15 +75,6 @@ class EngineListener(Protocol):
 class _Waiting:
     context: StreamContext
     event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """What a transaction left: the incident, whether blocks of its publisher were touched, and until when it is barred."""
-
-    incident: OpenIncident
-    bars: bool
-    barred_until: float | None
 
 
 class IncidentEngine:
@@ -334,61 +325,16 @@ class IncidentEngine:
                 if also is not None and not await also(connection):
                     # The outcome was written before: the protocol has seen this event already.
                     return
-                written = await self._write_rows(connection, changed, decision, event=event, actor=actor, detail=detail)
+                if record.id not in self._by_id:
+                    await write_definition(connection, changed)
+                written = await write_decision(
+                    connection, self._decided, changed, decision, event=event, actor=actor, detail=detail
+                )
             self._remember(written.incident)
             self._tell(written, decision)
 
         await _to_its_end(write())
         return decision
-
-    async def _write_rows(
-        self,
-        connection: AsyncConnection,
-        incident: OpenIncident,
-        decision: Decision,
-        *,
-        event: Event,
-        actor: str,
-        detail: Mapping[str, Any] | None,
-    ) -> _Written:
-        record, now = incident.record, incident.record.changed_at
-        if record.id not in self._by_id:
-            await incident_rows.save_definition(
-                connection,
-                digest=record.definition_digest,
-                name=record.protocol,
-                content=incident.definition.to_json(),
-            )
-        await incident_rows.save(connection, record, decision.after.deadlines)
-        effects = [
-            await effect_rows.add(
-                connection,
-                incident_id=record.id,
-                key=request.key,
-                position=position,
-                kind=request.kind,
-                parameters=request.parameters,
-                requested_at=now,
-            )
-            for position, request in enumerate(decision.effects)
-        ]
-        written = await self._decided.write(connection, effects, record, decision.reason)
-        if written.review_due_at != record.review_due_at:
-            await incident_rows.set_review_due(connection, record.id, written.review_due_at)
-        await audit.append(
-            connection,
-            at=now,
-            actor=actor,
-            action="transition" if decision.transitioned else "event",
-            incident_id=record.id,
-            detail=_audit_detail(record, decision, event, detail),
-        )
-        bars = any(request.kind in CHANGES_BLOCKS for request in decision.effects)
-        return _Written(
-            incident=replace(incident, record=written),
-            bars=bars,
-            barred_until=await blocks.end_of(connection, record.ref, at=now) if bars else None,
-        )
 
     def _remember(self, incident: OpenIncident) -> None:
         record = incident.record
@@ -402,7 +348,7 @@ class IncidentEngine:
         INCIDENTS_OPEN.set(len(self._by_id))
         REVIEWS_PENDING.set(sum(one.record.review_due_at is not None for one in self._by_id.values()))
 
-    def _tell(self, written: _Written, decision: Decision) -> None:
+    def _tell(self, written: Written, decision: Decision) -> None:
         self._wake.set()
         incident = written.incident
         if decision.transitioned:
@@ -447,24 +393,3 @@ def _definition_of(content: str) -> Definition:
             reason="unreadable_definition",
             retryable=False,
         ) from error
-
-
-def _audit_detail(
-    record: IncidentRecord, decision: Decision, event: Event, detail: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "reason": decision.reason.value,
-        "before": decision.before,
-        "after": decision.after.state,
-        "sequence": record.sequence,
-        "severity": decision.after.severity.word,
-        "effects": [request.key for request in decision.effects],
-        "protocol": record.protocol,
-        "definition": record.definition_digest,
-        "model": record.model,
-        "dry_run": record.dry_run,
-        "caused_by": event_detail(event),
-    }
-    if detail:
-        values["result"] = dict(detail)
-    return values

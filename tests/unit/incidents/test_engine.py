@@ -14,6 +14,7 @@ from monitor.incidents.engine import IncidentEngine
 from monitor.protocol.decision import Reason
 from monitor.protocol.definition import After, Definition, OnDetection, SeverityAtLeast, State, Transition
 from monitor.protocol.events import Reviewed, StreamEnded, StreamReturned
+from monitor.store import incidents as incident_rows
 from monitor.store.audit import first_broken
 from monitor.vocabulary import EffectKind, EffectOutcome, Posture, ReviewDecision, Severity, StreamRef
 from tests.fakes.incidents import ACT, CLEARED, REVIEW, Bench, bench, context
@@ -183,14 +184,14 @@ async def test_one_incidents_refused_deadline_does_not_stop_the_others(
     await on.engine.handle(context(), ACT)
     await on.engine.handle(context(ref=CAM2), ACT)
     poisoned = on.engine.open_incidents()[0].record.id
-    write_rows = on.engine._write_rows
+    save = incident_rows.save
 
-    async def refusing(connection: Any, incident: Any, *rest: Any, **named: Any) -> Any:
-        if incident.record.id == poisoned:
+    async def refusing(connection: Any, record: Any, *rest: Any, **named: Any) -> Any:
+        if record.id == poisoned:
             raise StoreError("told to refuse")
-        return await write_rows(connection, incident, *rest, **named)
+        return await save(connection, record, *rest, **named)
 
-    monkeypatch.setattr(on.engine, "_write_rows", refusing)
+    monkeypatch.setattr(incident_rows, "save", refusing)
     async with running(on.engine):
         await until(lambda: on.notes.states[2:] == ["containing"], on, advance_s=5.0)
 
