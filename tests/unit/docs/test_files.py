@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from defusedxml import ElementTree
 
 from tests.fakes.checkout import ROOT, checked_in_files
 
@@ -75,6 +76,16 @@ def test_every_page_is_found_from_the_index() -> None:
     linked = {(docs / link.partition("#")[0]).resolve() for link in links(docs / "README.md")}
     pages = {path for path in checked_in_files() if path.is_relative_to(docs) and path.suffix in (".md", ".json")}
     assert pages - linked == {docs / "README.md"}
+
+
+def test_every_drawing_can_be_drawn_and_be_read_aloud() -> None:
+    drawings = [path for path in checked_in_files() if path.suffix == ".svg" and path.is_relative_to(ROOT / "docs")]
+    assert drawings
+    for drawing in drawings:
+        root = ElementTree.fromstring(drawing.read_text(encoding="utf-8"))
+        named = {child.get("id"): child.text for child in root if child.tag.endswith(("}title", "}desc"))}
+        assert all(named[name] for name in str(root.get("aria-labelledby")).split())
+        assert "prefers-color-scheme: dark" in drawing.read_text(encoding="utf-8")
 
 
 def texts() -> Iterator[tuple[str, str]]:
