@@ -41,6 +41,8 @@ _MAX_GATE_ANSWER_BYTES = 64 * 1024
 _GATE_TIMEOUT_S = 3.0
 _IDLE_TIMEOUT_S = 10.0
 _SHUTDOWN_TIMEOUT_S = 1.0
+# For so long a refused sender is still listened to: hung up on at once, it would see a broken connection and no reason.
+_LINGER_S = 1.0
 
 
 class Relay:
@@ -97,9 +99,8 @@ class Relay:
         app.router.add_put(_STREAM_PATH, self._publish)
         app.router.add_post(_STREAM_PATH, self._publish)
         app.router.add_get(_STREAM_PATH, self._view, allow_head=False)
-        # Without lingering a refused publisher is disconnected at once instead of being listened to for ten seconds.
         runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_TIMEOUT_S, lingering_time=0.0
+            app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_TIMEOUT_S, lingering_time=_LINGER_S
         )
         await self._gate.open()
         await runner.setup()
