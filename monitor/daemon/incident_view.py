@@ -138,8 +138,17 @@ def _sentence(caused_by: Mapping[str, Any], result: Mapping[str, Any]) -> str:  
             return "the publication ended"
         case "StreamReturned":
             return "the publisher came back"
+        case "WatchChanged":
+            return _SEEN.get(str(caused_by.get("freshness")), "")
         case _:
             return ""
+
+
+_SEEN = {
+    "fresh": "the stream is watched in time",
+    "late": "the last verdict on the stream is late",
+    "blind": "the stream is not seen any more",
+}
 
 
 def _facts(result: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import StreamContext
 from monitor.metrics import CLIP_LAG, CLIPS, DETECTIONS
 from monitor.protocol.definition import Definition
-from monitor.protocol.events import DetectionCleared, DetectionRaised, Event, StreamEnded, StreamReturned
+from monitor.protocol.events import DetectionCleared, DetectionRaised, Event, StreamEnded, StreamReturned, WatchChanged
 from monitor.servers.port import EndsStreams, LiveStream, MediaServer
 from monitor.vocabulary import Posture, WatchState
 from monitor.watch.messages import Observation, StreamStatus
@@ -116,11 +116,19 @@ class Keeper:
         await self._for_incidents.join()
 
     async def measure(self) -> None:
-        """Keep the metrics about streams fresh until cancelled."""
+        """Keep the metrics about streams fresh, and tell incidents whose stream is seen late or no more, until cancelled."""
         while True:
-            self._registry.measure(self._now())
+            self.look()
             self._on_change()
             await self._clock.sleep(_TICK_S)
+
+    def look(self) -> None:
+        """Measure once, and tell open incidents what has changed since the last time."""
+        for stream in self._registry.measure(self._now()):
+            if stream.told is None or self._engine.open_incident(stream.ref.stream_id) is None:
+                continue
+            log.info("watch_changed", stream_id=stream.ref.stream_id, freshness=stream.told.value)
+            self._soon_handle(self._context(stream), WatchChanged(stream.told))
 
     async def on_listing(self, server: MediaServer, listing: tuple[LiveStream, ...]) -> None:
         """Take in a good listing of one media server."""

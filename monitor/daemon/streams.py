@@ -21,6 +21,7 @@ class WatchedStream:
         live: As last listed.
         first_seen_at: Unix time of the first listing that showed it.
         last_arrived_at: Unix arrival time of the last scored clip's last frame; None before the first verdict.
+        told: How recent its last verdict was when incidents were last told; None before there is anything to tell.
         suspected: A single clip was suspicious: watched more closely before any detection exists.
         excused: It ended by itself (a finite file), so that no verdict is to be expected of it.
     """
@@ -32,6 +33,7 @@ class WatchedStream:
     title: str
     first_seen_at: float
     last_arrived_at: float | None = None
+    told: Freshness | None = None
     last_scores: Mapping[str, float] = field(default_factory=dict)
     watch_state: WatchState = WatchState.OPENING
     watch_reason: str = ""
@@ -87,14 +89,21 @@ class StreamRegistry:
             return Freshness.FRESH
         return Freshness.LATE if age_s <= self._settings.blind_after else Freshness.BLIND
 
-    def measure(self, now: float) -> None:
-        """Bring the metrics about streams up to date."""
+    def measure(self, now: float) -> list[WatchedStream]:
+        """Bring the metrics about streams up to date; return the streams whose freshness, in `told`, has changed."""
+        changed = []
         counts = dict.fromkeys(Freshness, 0)
         oldest_s = 0.0
         for stream in self._streams.values():
-            counts[self.freshness(stream, now)] += 1
+            freshness = self.freshness(stream, now)
+            counts[freshness] += 1
+            # Before its first verdict a stream is given time, but that is nothing to tell.
+            if freshness is not stream.told and (stream.last_arrived_at or freshness is not Freshness.FRESH):
+                stream.told = freshness
+                changed.append(stream)
             if not stream.excused:
                 oldest_s = max(oldest_s, stream.verdict_age_s(now))
         for freshness, count in counts.items():
             STREAMS.labels(freshness.value).set(count)
         VERDICT_AGE_MAX.set(oldest_s)
+        return changed

@@ -37,6 +37,7 @@ from monitor.protocol.events import (
     Reviewed,
     StreamEnded,
     StreamReturned,
+    WatchChanged,
 )
 from monitor.protocol.step import step
 from monitor.store import audit, blocks
@@ -267,8 +268,8 @@ class IncidentEngine:
         incident = self.open_incident(context.ref.stream_id)
         if incident is not None:
             return await self._continue(incident, context, event)
-        if isinstance(event, StreamEnded | StreamReturned):
-            # Streams come and go; without an incident there is nothing that they could change.
+        if isinstance(event, StreamEnded | StreamReturned | WatchChanged):
+            # Streams come and go, and are seen or not; without an incident there is nothing that they could change.
             return None
         decision = step(context.definition, None, event, self._now())
         if not decision.transitioned:
@@ -285,6 +286,9 @@ class IncidentEngine:
                 session = context.session
                 if session == incident.record.session:
                     return None
+            case WatchChanged():
+                # Also where the protocol does nothing about it: whoever looks back wants to know what nobody saw.
+                return await self._commit(incident, event, actor="protocol", always=True)
             case _:
                 return await self._commit(incident, event, actor="protocol")
         # Kept, so that a restart tells neither an end nor a return a second time.

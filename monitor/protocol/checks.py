@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from monitor.protocol.definition import After, Definition, OnDetection, OnEffect, OnReview, Transition
+from monitor.protocol.definition import After, Definition, OnDetection, OnEffect, OnReview, OnWatched, Transition
 from monitor.protocol.graph import Edge, edges_of, reachable
 from monitor.protocol.words import suggestion
 from monitor.units import format_duration
@@ -86,6 +86,12 @@ def _initial(definition: Definition, edges: tuple[Edge, ...]) -> Iterator[Findin
                 ("states", name, "on", index),
                 "the initial state has a deadline, but no incident runs in it",
                 "wait for a detection here",
+            )
+        if isinstance(transition.trigger, OnWatched):
+            yield Finding(
+                ("states", name, "on", index),
+                "the initial state waits for how the stream is watched, but no incident runs in it",
+                "wait for a detection here; metrics and alert rules tell of streams without incidents",
             )
     for edge in edges:
         if edge.transition.to == name:

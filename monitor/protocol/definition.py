@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from monitor.vocabulary import EffectKind, EffectOutcome, Posture, ReviewDecision, Severity
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision, Severity
 
 Parameter = str | float | int | bool | None
 
@@ -55,13 +55,20 @@ class OnStream:
 
 
 @dataclass(frozen=True, slots=True)
+class OnWatched:
+    """The stream's last verdict became so recent, or so old."""
+
+    freshness: Freshness
+
+
+@dataclass(frozen=True, slots=True)
 class After:
     """So many seconds have passed since the state was entered."""
 
     delay_s: float
 
 
-Trigger = OnDetection | OnReview | OnEffect | OnStream | After
+Trigger = OnDetection | OnReview | OnEffect | OnStream | OnWatched | After
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +305,8 @@ def _trigger_out(trigger: Trigger) -> dict[str, Any]:
             return {"effect": kind.value, "outcome": [outcome.value for outcome in outcomes]}
         case OnStream(change):
             return {"stream": change.value}
+        case OnWatched(freshness):
+            return {"watched": freshness.value}
         case After(delay_s):
             return {"after_s": delay_s}
 
@@ -311,6 +320,8 @@ def _trigger_in(data: Any) -> Trigger:
         return OnEffect(EffectKind(data["effect"]), tuple(EffectOutcome(outcome) for outcome in data["outcome"]))
     if "stream" in data:
         return OnStream(StreamChange(data["stream"]))
+    if "watched" in data:
+        return OnWatched(Freshness(data["watched"]))
     return After(data["after_s"])
 
 

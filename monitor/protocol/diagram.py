@@ -16,6 +16,7 @@ from monitor.protocol.definition import (
     OnEffect,
     OnReview,
     OnStream,
+    OnWatched,
     SeverityAtLeast,
     Transition,
     Trigger,
@@ -61,7 +62,7 @@ def transition_words(transition: Transition) -> str:
     return words if transition.guard is None else f"{words} if {guard_words(transition.guard)}"
 
 
-def trigger_words(trigger: Trigger) -> str:
+def trigger_words(trigger: Trigger) -> str:  # noqa: PLR0911 - one per word
     """Return a trigger in one line, in the words of the file."""
     match trigger:
         case OnDetection(Severity.NONE):
@@ -74,6 +75,8 @@ def trigger_words(trigger: Trigger) -> str:
             return f"{kind.value} {' or '.join(outcome.value for outcome in outcomes)}"
         case OnStream(change):
             return f"stream {change.value}"
+        case OnWatched(freshness):
+            return f"watched {freshness.value}"
         case After(delay_s):
             return f"after {format_duration(delay_s)}"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.vocabulary import EffectKind, EffectOutcome, ReviewDecision, Severity
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, ReviewDecision, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +62,20 @@ class StreamReturned:
     """A publication of the same name is live again."""
 
 
-Event = DetectionRaised | DetectionCleared | DeadlinePassed | Reviewed | EffectFinished | StreamEnded | StreamReturned
+@dataclass(frozen=True, slots=True)
+class WatchChanged:
+    """The stream's last verdict is now so recent, and was not before: it is seen late, not at all, or again."""
+
+    freshness: Freshness
+
+
+Event = (
+    DetectionRaised
+    | DetectionCleared
+    | DeadlinePassed
+    | Reviewed
+    | EffectFinished
+    | StreamEnded
+    | StreamReturned
+    | WatchChanged
+)

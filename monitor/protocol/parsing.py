@@ -22,6 +22,7 @@ from monitor.protocol.definition import (
     OnEffect,
     OnReview,
     OnStream,
+    OnWatched,
     Parameter,
     SeverityAtLeast,
     State,
@@ -30,7 +31,7 @@ from monitor.protocol.definition import (
     Trigger,
 )
 from monitor.units import parse_duration_s
-from monitor.vocabulary import EffectKind, EffectOutcome, Posture, ReviewDecision, Severity
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision, Severity
 from monitor.yaml_source import Path, YamlDocument
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
@@ -140,6 +141,8 @@ class _Reader:
                 return OnEffect(effect, self._outcomes(data, path))
             case "stream":
                 return OnStream(StreamChange(self._word(value, place, words.STREAM_CHANGES)))
+            case "watched":
+                return OnWatched(Freshness(self._word(value, place, words.WATCHED)))
             case _:
                 delay_s = self._duration_s(value, place)
                 if delay_s < 1:

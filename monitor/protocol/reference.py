@@ -51,6 +51,7 @@ def _triggers() -> str:
         "review": words.REVIEWS,
         "stream": words.STREAM_CHANGES,
         "effect": words.OUTCOMES,
+        "watched": words.WATCHED,
     }
     rows = ["| trigger | value | happens when |", "|---|---|---|"]
     for trigger, meaning in words.TRIGGERS.items():

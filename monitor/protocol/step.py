@@ -20,6 +20,7 @@ from monitor.protocol.definition import (
     OnEffect,
     OnReview,
     OnStream,
+    OnWatched,
     SeverityAtLeast,
     State,
     StreamChange,
@@ -34,8 +35,9 @@ from monitor.protocol.events import (
     Reviewed,
     StreamEnded,
     StreamReturned,
+    WatchChanged,
 )
-from monitor.vocabulary import EffectOutcome, ReviewDecision, Severity
+from monitor.vocabulary import EffectOutcome, Freshness, ReviewDecision, Severity
 
 _EFFECT_REASONS: Mapping[EffectOutcome, Reason] = {
     EffectOutcome.SUCCEEDED: Reason.EFFECT_SUCCEEDED,
@@ -132,6 +134,8 @@ def _matched(trigger: Trigger, event: Event, incident: IncidentState) -> Reason 
             return Reason.STREAM_ENDED
         case OnStream(StreamChange.RETURNED), StreamReturned():
             return Reason.STREAM_RETURNED
+        case OnWatched(wanted), WatchChanged(freshness) if freshness is wanted:
+            return _WATCH_REASONS[freshness]
         case _:
             return None
 
@@ -139,6 +143,12 @@ def _matched(trigger: Trigger, event: Event, incident: IncidentState) -> Reason 
 _REVIEW_REASONS: Mapping[ReviewDecision, Reason] = {
     ReviewDecision.CONFIRM: Reason.REVIEW_CONFIRMED,
     ReviewDecision.DISMISS: Reason.REVIEW_DISMISSED,
+}
+
+_WATCH_REASONS: Mapping[Freshness, Reason] = {
+    Freshness.FRESH: Reason.WATCHED_FRESH,
+    Freshness.LATE: Reason.WATCHED_LATE,
+    Freshness.BLIND: Reason.WATCHED_BLIND,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from monitor.vocabulary import AlertEvent, EffectKind, EffectOutcome, Posture, ReviewDecision
+from monitor.vocabulary import AlertEvent, EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision
 
 DOCUMENT_KEYS: Final[Mapping[str, str]] = {
     "protocol": "name of the protocol, the same as the file's",
@@ -53,6 +53,12 @@ STREAM_CHANGES: Final[Mapping[str, str]] = {
     "returned": "a publication of the same name is live again",
 }
 
+WATCHED: Final[Mapping[str, str]] = {
+    Freshness.LATE.value: "the last verdict is older than `watch.late_after`",
+    Freshness.BLIND.value: "the last verdict is older than `watch.blind_after`: nobody knows what is on the stream now",
+    Freshness.FRESH.value: "there is a recent verdict again",
+}
+
 OUTCOMES: Final[Mapping[str, str]] = {
     EffectOutcome.SUCCEEDED.value: "it was done, and for a cut or a block that was verified",
     EffectOutcome.FAILED.value: "it could not be done, and will not be tried further",
@@ -64,6 +70,7 @@ TRIGGERS: Final[Mapping[str, str]] = {
     "review": "a responder decided",
     "effect": "an effect that this incident asked for has ended; `outcome` names one outcome or a list of them",
     "stream": "the publication went or came",
+    "watched": "how recent the last verdict on the stream is has changed",
     "after": "this long (`60s`, `10m`, `1d`; at least 1s) after the state was entered",
 }
 

@@ -21,6 +21,7 @@ from monitor.protocol.definition import (
     OnEffect,
     OnReview,
     OnStream,
+    OnWatched,
     SeverityAtLeast,
     State,
     StreamChange,
@@ -35,9 +36,10 @@ from monitor.protocol.events import (
     Reviewed,
     StreamEnded,
     StreamReturned,
+    WatchChanged,
 )
 from monitor.shipped import protocols_dir
-from monitor.vocabulary import EffectKind, EffectOutcome, Posture, ReviewDecision, Severity
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision, Severity
 
 LABELS = ("fight", "weapon")
 ALL_OUTCOMES = tuple(EffectOutcome)
@@ -85,6 +87,7 @@ TRIGGERS: st.SearchStrategy[Trigger] = (
         st.lists(st.sampled_from(EffectOutcome), min_size=1, unique=True).map(tuple),
     )
     | st.builds(OnStream, st.sampled_from(StreamChange))
+    | st.builds(OnWatched, st.sampled_from(Freshness))
     | st.builds(After, st.floats(1, 100))
 )
 
@@ -155,4 +158,5 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(EffectFinished, st.just("1.0.cut"), st.sampled_from(EffectKind), st.sampled_from(EffectOutcome)),
     st.just(StreamEnded()),
     st.just(StreamReturned()),
+    st.builds(WatchChanged, st.sampled_from(Freshness)),
 )

@@ -338,3 +338,59 @@ async def test_incidents_on_other_servers_are_left_alone(kept: Kept) -> None:
     await kept.on.engine.handle(context(ref=StreamRef("other", "live", "x")), ACT)
     await kept.listing()
     assert len(kept.on.notes.decisions) == 1
+
+
+async def test_an_incident_is_told_once_when_its_stream_is_seen_late_not_at_all_and_again(kept: Kept) -> None:
+    def told() -> list[str]:
+        return [decision.reason.value for decision in kept.on.notes.decisions if "watched" in decision.reason.value]
+
+    async def look_after(delay_s: float) -> None:
+        await kept.on.clock.advance(delay_s)
+        kept.keeper.look()
+        await kept.keeper.settled()
+
+    await kept.listing(live())
+    await kept.scores(0.1, 0.95, 0.95)
+    assert kept.on.notes.states[-1] == "urgent"
+    await look_after(1)
+    await look_after(8)
+    seen = [entry.detail["caused_by"] for entry in await kept.on.log()]
+    assert {"event": "WatchChanged", "freshness": "fresh"} in seen
+    for _ in range(3):
+        await look_after(1)
+    for _ in range(3):
+        await look_after(20)
+    assert told() == ["watched_blind"]  # `late` is noted; the protocol does nothing about it
+    await kept.scores(0.95)
+    kept.keeper.look()
+    await kept.keeper.settled()
+    caused = [entry.detail["caused_by"] for entry in await kept.on.log()]
+    freshness = [one["freshness"] for one in caused if one["event"] == "WatchChanged"]
+    assert freshness == ["fresh", "late", "blind", "fresh"]
+
+
+async def test_a_stream_without_an_incident_tells_nobody(kept: Kept) -> None:
+    await kept.listing(live())
+    await kept.scores(0.1)
+    for delay_s in (0, 15, 30):
+        await kept.on.clock.advance(delay_s)
+        kept.keeper.look()
+        await kept.keeper.settled()
+    assert kept.stream().told is Freshness.BLIND
+    assert kept.on.notes.decisions == []
+    assert kept.on.database.written == 0
+
+
+async def test_an_incident_taken_up_by_a_restart_hears_of_its_streams_first_verdict(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as before:
+        await before.listing(live())
+        await before.scores(0.95, 0.95)
+    async with keeping(tmp_path, before.on.clock) as after:
+        await after.listing(live())
+        after.keeper.look()
+        await after.keeper.settled()
+        assert [entry for entry in await after.on.log() if entry.detail["caused_by"]["event"] == "WatchChanged"] == []
+        await after.scores(0.95)
+        after.keeper.look()
+        await after.keeper.settled()
+        assert (await after.on.log())[-1].detail["caused_by"] == {"event": "WatchChanged", "freshness": "fresh"}

@@ -19,9 +19,10 @@ from monitor.protocol.events import (
     Reviewed,
     StreamEnded,
     StreamReturned,
+    WatchChanged,
 )
 from monitor.protocol.step import step
-from monitor.vocabulary import EffectKind, EffectOutcome, ReviewDecision, Severity
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, ReviewDecision, Severity
 from tests.fakes.protocols import LABELS, SEVERITIES, definitions, shipped
 
 QUIET = (Reason.NO_TRANSITION, Reason.STALE_DEADLINE, Reason.ALREADY_CLOSED)
@@ -80,7 +81,7 @@ class AnyOrder(RuleBasedStateMachine):
     def reviewed(self, decision: ReviewDecision) -> None:
         self.happens(Reviewed(decision, "ada", "looks so"))
 
-    @rule(event=st.sampled_from([StreamEnded(), StreamReturned()]))
+    @rule(event=st.sampled_from([StreamEnded(), StreamReturned(), *map(WatchChanged, Freshness)]))
     def stream_changed(self, event: Event) -> None:
         self.happens(event)
 

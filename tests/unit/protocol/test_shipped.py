@@ -21,9 +21,10 @@ from monitor.protocol.events import (
     Reviewed,
     StreamEnded,
     StreamReturned,
+    WatchChanged,
 )
 from monitor.protocol.step import step
-from monitor.vocabulary import EffectKind, EffectOutcome, Posture, ReviewDecision, Severity
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision, Severity
 from tests.fakes.protocols import shipped
 
 DAY_S = 86400.0
@@ -42,6 +43,10 @@ def all_done(request: EffectRequest) -> EffectOutcome | None:
 
 def nothing_ends(request: EffectRequest) -> EffectOutcome | None:
     return None
+
+
+def cut_fails(request: EffectRequest) -> EffectOutcome | None:
+    return EffectOutcome.FAILED if request.kind is EffectKind.CUT else EffectOutcome.SUCCEEDED
 
 
 @dataclass
@@ -118,6 +123,34 @@ def test_a_person_can_dismiss_wherever_somebody_may_be_shut_out(name: str) -> No
         dismissable = any(t.trigger == OnReview(ReviewDecision.DISMISS) and t.guard is None for t in state.transitions)
         over = state.final or state_name in ("calm", "releasing", "release_failed")
         assert dismissable is not over, state_name
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "state"),
+    [
+        ("observe", nothing_ends, "grave"),
+        ("assisted", nothing_ends, "urgent"),
+        ("immediate", cut_fails, "cut_failed"),
+    ],
+)
+def test_people_are_told_when_a_stream_at_act_is_not_seen_any_more(name: str, outcome: Outcome, state: str) -> None:
+    run = play(name, outcome).happens(ACT)
+    assert run.state == state
+    before = len(run.effects)
+
+    run.happens(WatchChanged(Freshness.LATE))
+    assert len(run.effects) == before
+    run.happens(WatchChanged(Freshness.BLIND))
+
+    assert run.state == state
+    assert [request.parameters for _, request in run.effects[before:]] == [{"event": "updated", "priority": "crisis"}]
+
+
+@pytest.mark.parametrize("name", ["observe", "assisted", "immediate"])
+def test_nobody_is_woken_for_a_stream_that_is_not_seen_and_was_not_grave(name: str) -> None:
+    run = play(name, nothing_ends).happens(REVIEW)
+    before = len(run.effects)
+    assert len(run.happens(WatchChanged(Freshness.BLIND)).effects) == before
 
 
 # ---- immediate -------------------------------------------------------------------------------------------------------

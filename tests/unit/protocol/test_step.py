@@ -17,6 +17,7 @@ from monitor.protocol.definition import (
     OnEffect,
     OnReview,
     OnStream,
+    OnWatched,
     SeverityAtLeast,
     State,
     StreamChange,
@@ -32,9 +33,10 @@ from monitor.protocol.events import (
     Reviewed,
     StreamEnded,
     StreamReturned,
+    WatchChanged,
 )
 from monitor.protocol.step import step
-from monitor.vocabulary import EffectKind, EffectOutcome, Posture, ReviewDecision, Severity
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision, Severity
 from tests.fakes.protocols import alert
 
 REVIEW, ACT, NONE = Severity.REVIEW, Severity.ACT, Severity.NONE
@@ -121,6 +123,11 @@ def test_effects_of_the_transition_come_before_those_of_the_new_state() -> None:
         (OnStream(StreamChange.ENDED), StreamEnded(), Reason.STREAM_ENDED),
         (OnStream(StreamChange.RETURNED), StreamReturned(), Reason.STREAM_RETURNED),
         (OnStream(StreamChange.ENDED), StreamReturned(), None),
+        (OnWatched(Freshness.LATE), WatchChanged(Freshness.LATE), Reason.WATCHED_LATE),
+        (OnWatched(Freshness.BLIND), WatchChanged(Freshness.BLIND), Reason.WATCHED_BLIND),
+        (OnWatched(Freshness.FRESH), WatchChanged(Freshness.FRESH), Reason.WATCHED_FRESH),
+        (OnWatched(Freshness.LATE), WatchChanged(Freshness.BLIND), None),
+        (OnWatched(Freshness.BLIND), StreamEnded(), None),
     ],
 )
 def test_what_pulls_a_trigger(trigger: Trigger, event: Event, reason: Reason | None) -> None:
