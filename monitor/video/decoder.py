@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from monitor.errors import SourceError
+from monitor.video.marks import SliceMarks
 from monitor.video.opening import MAX_PICTURE_PIXELS, refuse_oversize
 
 Skip = Literal["DEFAULT", "NONREF"]
@@ -40,6 +41,11 @@ class FrameDecoder:
         self._context.options = {"skip_loop_filter": "all", "max_pixels": str(MAX_PICTURE_PIXELS)}
         self._skip: Skip = "DEFAULT"
         self._fruitless = 0
+        self._marks = SliceMarks(self._context.codec.canonical_name, self._context.extradata)
+
+    def is_disposable(self, packet: Packet[VideoStream]) -> bool | None:
+        """Return whether no other frame refers to the one in `packet`; None where that cannot be told."""
+        return self._marks.is_disposable(memoryview(packet))
 
     def decode(self, packet: Packet[VideoStream], skip: Skip) -> list[VideoFrame]:
         """Return the frames that `packet` completes, in order of presentation; damaged packets give none.

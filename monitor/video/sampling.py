@@ -7,8 +7,10 @@ to each place of the grid is picked, scaled and kept. A `WindowSampler` fills on
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -75,6 +77,30 @@ class _Grid(Generic[F]):
         self._before = candidate
         return picks
 
+    def wants(self, time_s: float, others_s: Collection[float], limit: int, *, near: bool) -> bool:
+        """Whether a frame would be picked, and no frame at one of `others_s` would do instead.
+
+        Args:
+            time_s: When the frame is shown.
+            others_s: Times of frames that come anyway.
+            limit: Only the next so many places count.
+            near: Whether only a frame that honours the spacing is of use, or any that lies nearer than others.
+        """
+        # A clip of one frame may have no spacing at all: its only place is the first.
+        exactly = (time_s - self._start_s) / self._step_s if self._step_s > 0 else 0.0
+        allowed_s = self._step_s * SPACING_TOLERANCE
+        # Samplers ignore frames from before their start, however near.
+        first_s = self._start_s - self._step_s * _NEAR_ENOUGH
+        for place in {math.floor(exactly), math.ceil(exactly)}:
+            if not self._places <= place < self._places + limit:
+                continue
+            place_s = self._start_s + place * self._step_s
+            nearest_s = min((abs(other_s - place_s) for other_s in others_s if other_s >= first_s), default=math.inf)
+            off_s = abs(time_s - place_s)
+            if off_s < nearest_s and nearest_s > allowed_s and (off_s <= allowed_s or not near):
+                return True
+        return False
+
     def fill(self) -> Pick | None:
         """Return a pick for the next place from what has been seen so far: the last frame, again if need be."""
         return None if self._before is None else self._pick(self._before)
@@ -107,6 +133,16 @@ class WindowSampler(Generic[F]):
             return None
         self._picks += self._grid.offer(candidate, self._spec.frames - len(self._picks))
         return self._clip() if len(self._picks) >= self._spec.frames else None
+
+    def wants(self, time_s: float, others_s: Collection[float], *, near: bool) -> bool:
+        """Whether the clip needs a frame at `time_s` besides those at `others_s`, which come anyway.
+
+        Args:
+            time_s: When the frame is shown.
+            others_s: Times of frames that come anyway.
+            near: Whether only a frame that honours the spacing is of use, or any that lies nearer than others.
+        """
+        return self._grid.wants(time_s, others_s, self._spec.frames - len(self._picks), near=near)
 
     def finish(self) -> Clip | None:
         """No more frames will come: return a clip whose missing places repeat the last frame, or None if it is empty."""
@@ -161,6 +197,10 @@ class SlidingSampler(Generic[F]):
             return
         self.start_s = self._grid.place_s
         self._lay_grid(stride_s)
+
+    def wants(self, time_s: float, others_s: Collection[float], *, near: bool) -> bool:
+        """Whether clips need a frame, as in `WindowSampler.wants`."""
+        return self._grid.wants(time_s, others_s, sys.maxsize, near=near)
 
     def offer(self, candidate: Candidate[F]) -> Clip | None:
         """Take the next frame; return the newest clip that it completes (a gap in the pictures could fill several)."""

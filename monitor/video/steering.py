@@ -13,6 +13,7 @@ Publishers choose timestamps and keyframe marks, so neither may decide whether a
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +46,8 @@ RELAX_AFTER_S = 60.0
 """How long a stream is decoded more fully than usual before the cheaper way is tried again."""
 
 _JITTER_S = 0.05
+_DECODED_REMEMBERED = 32
+"""Twice the frames that H.264 and HEVC let a frame refer to: any two that one lies between are among them."""
 _NEAR_ENOUGH = 0.1
 
 
@@ -87,6 +90,7 @@ class Steering:
         # Not a method of ours, which the samplers would hold: that would make a circle of references.
         self._scale = partial(scaler.rgb, width=spec.width, height=spec.height)
         self._ports = ports
+        self._decoder = decoder
         self._posture = ports.posture()
         self._rungs = {posture: _Rungs("NONREF", "DEFAULT") for posture in (Posture.CALM, Posture.CLOSE)}
         self._feed = FrameFeed(
@@ -111,6 +115,7 @@ class Steering:
         self._unseen_packets = 0
         self._not_before_s = 0.0
         self._broken_at_s: float | None = None
+        self._decoded_s: deque[float] = deque(maxlen=_DECODED_REMEMBERED)
         self._ready: list[Clip] = []
         self._clips = 0
 
@@ -165,7 +170,7 @@ class Steering:
             return
         if self._window is None and self._unseen_s(now_s) >= CALM_SPACED_S:
             self._open_window(now_s)
-        self._feed.feed(read, self._skip(now_s), self._see)
+        self._feed.feed(read, self._skip(read), self._see)
         if self._burst_held_from is None:
             return
         self._burst_times_s.append(now_s)
@@ -227,7 +232,7 @@ class Steering:
             # Starting one span back makes the first clip complete with what is held already.
             self._slide_from(max(self._not_before_s, now_s - span_s(self._spec)))
         if self._following:
-            self._feed.feed(read, self._skip(now_s), self._see)
+            self._feed.feed(read, self._skip(read), self._see)
         else:
             self._hold(read)
             self._catch_up()
@@ -277,16 +282,27 @@ class Steering:
         for read in held:
             if self._ports.stop.is_set():
                 return
-            self._feed.feed(read, self._skip(read.placed.time_s), self._see)
+            self._feed.feed(read, self._skip(read), self._see)
 
     # -- frames
 
-    def _skip(self, now_s: float) -> Skip:
+    def _skip(self, read: ReadPacket) -> Skip:
+        now_s = read.placed.time_s
+        rungs = self._rungs.get(self._posture)
+        disposable = None if rungs is None else self._decoder.is_disposable(read.packet)
+        if disposable is False:
+            self._decoded_s.append(now_s)
+            return "NONREF"
         sampler = self._window or self._sliding
         if sampler is None or now_s < sampler.start_s:
             return "NONREF"
-        rungs = self._rungs.get(self._posture)
-        return "DEFAULT" if rungs is None else rungs.skip(now_s)
+        if rungs is None or disposable is None:
+            return "DEFAULT" if rungs is None else rungs.skip(now_s)
+        # Frames that others refer to are decoded anyway, and come before those that lie between them in time.
+        if not sampler.wants(now_s, self._decoded_s, near=rungs.skip(now_s) == "NONREF"):
+            return "NONREF"
+        self._decoded_s.append(now_s)
+        return "DEFAULT"
 
     def _see(self, candidate: Candidate[VideoFrame], anew: bool) -> None:
         if anew:

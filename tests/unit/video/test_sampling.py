@@ -150,3 +150,73 @@ def test_clips_are_whole_and_their_times_never_decrease(
         assert list(clip.times_s) == sorted(clip.times_s)
         # The picture that was scaled is the one that the time belongs to.
         assert clip.frames[:, 0, 0, 0].tolist() == [times_s.index(time_s) for time_s in clip.times_s]
+
+
+@given(
+    references=st.lists(st.booleans(), min_size=20, max_size=40).map(lambda rest: [True, *rest, True]),
+    spacing_frames=st.integers(min_value=1, max_value=4),
+    start_frames=st.integers(min_value=0, max_value=3),
+)
+def test_frames_that_are_not_wanted_are_not_missed(
+    references: list[bool], spacing_frames: int, start_frames: int
+) -> None:
+    spec = ClipSpec(frames=4, spacing_s=spacing_frames / 30, width=1, height=1)
+    sampler: WindowSampler[int] = WindowSampler(spec, Posture.CALM, start_frames / 30, scale)
+    come_s: list[float] = []
+    decoded: list[int] = []
+    waiting: list[int] = []
+    # In decoding order, as with B-frames: each reference comes before the disposable frames that are shown before it.
+    for number, is_reference in enumerate(references):
+        if not is_reference:
+            waiting.append(number)
+            continue
+        come_s.append(number / 30)
+        for n in waiting:
+            if sampler.wants(n / 30, come_s, near=True):
+                decoded.append(n)
+                come_s.append(n / 30)
+        decoded.append(number)
+        waiting = []
+    clip = None
+    for number in decoded:
+        clip = clip or sampler.offer(Candidate(number / 30, 0.0, number))
+    everything = window(spec, start_frames / 30, [n / 30 for n in range(len(references))])
+    assert everything is not None
+    assert everything.spacing_honoured
+    assert clip is not None
+    assert clip.spacing_honoured
+
+
+def test_a_frame_is_not_wanted_where_another_is_near_enough_or_no_place_is_open() -> None:
+    sampler: WindowSampler[int] = WindowSampler(SPEC, Posture.CALM, 0.0, scale)
+    assert sampler.wants(0.1, [0.0, 0.2], near=True)
+    assert not sampler.wants(0.1, [0.0, 0.13, 0.2], near=True)
+    assert sampler.wants(0.1, [0.0, 0.136, 0.2], near=True)
+    assert not sampler.wants(0.05, [0.0, 0.1], near=True)
+    assert not sampler.wants(0.4, [0.3], near=True)
+    assert not sampler.wants(-0.1, [0.0], near=True)
+    sampler.offer(Candidate(0.0, 0.0, 0))
+    sampler.offer(Candidate(0.1, 0.0, 1))
+    assert not sampler.wants(0.1, [], near=True)
+    assert sampler.wants(0.2, [], near=True)
+
+
+def test_a_frame_off_its_place_is_wanted_only_where_none_is_near() -> None:
+    sampler: WindowSampler[int] = WindowSampler(SPEC, Posture.CALM, 0.0, scale)
+    assert not sampler.wants(0.06, [0.0, 0.2], near=True)
+    assert sampler.wants(0.06, [0.0, 0.2], near=False)
+    assert not sampler.wants(0.06, [0.0, 0.08, 0.2], near=False)
+
+
+def test_close_up_frames_are_wanted_without_end() -> None:
+    sampler: SlidingSampler[int] = SlidingSampler(SPEC, Posture.CLOSE, start_s=0.0, stride_s=0.5, scale=scale)
+    assert sampler.wants(100.0, [99.9], near=True)
+    assert not sampler.wants(100.0, [100.01], near=True)
+
+
+def test_a_single_frame_without_spacing_is_wanted_once() -> None:
+    single = ClipSpec(frames=1, spacing_s=0.0, width=1, height=1)
+    sampler: WindowSampler[int] = WindowSampler(single, Posture.CALM, 5.0, scale)
+    assert sampler.wants(5.0, [], near=True)
+    sampler.offer(Candidate(5.0, 0.0, 0))
+    assert not sampler.wants(5.0, [], near=True)
