@@ -23,6 +23,10 @@ CLIP_LAG = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5),
 )
 CLIPS_DROPPED = Counter("livecordon_clips_dropped_total", "Clips dropped before inference.", ["reason"])
+SPOOL_BYTES = Gauge(
+    "livecordon_spool_bytes", "Compressed video of each stream's last minute, kept on disk for evidence."
+)
+SPOOL_FAILURES = Counter("livecordon_spool_failures_total", "Pieces of video that could not be kept for evidence.")
 WATCHERS = Gauge("livecordon_watchers", "Watcher processes that are ready.")
 WATCHER_RESTARTS = Counter("livecordon_watcher_restarts_total", "Watcher processes that were replaced.", ["reason"])
 STREAMS_QUARANTINED = Counter(

@@ -185,6 +185,14 @@ class WatchSection(Section):
     """How long opening a stream may take."""
     read_timeout: Duration = 5.0
     """Silence after which a stream counts as stalled and is opened anew."""
+    ring: bool = True
+    """Keep the compressed video of each stream's last minute on disk, so that `preserve` can add it to the evidence."""
+    spool: AnchoredPath | None = None
+    """Folder for that video, the daemon's own and on a local disk; `spool` below `data_dir` by default."""
+    ring_bytes: Size = Field(default=24 * 1024**2)
+    """Most of it that is kept of one stream; beyond that, less than a minute is."""
+    ring_total_bytes: Size = Field(default=4 * 1024**3)
+    """Most of it that is kept in all; beyond that, the oldest goes."""
     late_after: Duration = 10.0
     """A stream whose last verdict is older is called late."""
     blind_after: Duration = 30.0
@@ -310,3 +318,8 @@ class Config(Section):
     def evidence_directory(self) -> Path:
         """The evidence folder in force."""
         return self.evidence.directory or self.data_dir / "evidence"
+
+    @property
+    def spool_directory(self) -> Path | None:
+        """The folder in force for the last minute's video; None when none is kept."""
+        return (self.watch.spool or self.data_dir / "spool") if self.watch.ring else None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from monitor.alerts.outbox import Outbox
 from monitor.clock import Clock, SystemClock
 from monitor.daemon.alerting import Alerting
 from monitor.daemon.discovery import Discovery
-from monitor.daemon.evidence import kept_of
+from monitor.daemon.evidence import kept_of, kept_video_of
 from monitor.daemon.gate import Gate
 from monitor.daemon.keeper import Keeper
 from monitor.daemon.parts import Parts
@@ -28,7 +28,7 @@ from monitor.effects.committed import CommittedPerformer
 from monitor.effects.cut import CutPerformer, CutSettings
 from monitor.effects.decided import DecidedEffects
 from monitor.effects.doorkeeper import Doorkeeper
-from monitor.effects.preserve import Kept, PreservePerformer
+from monitor.effects.preserve import Kept, KeptVideo, PreservePerformer
 from monitor.effects.runner import EffectRunner
 from monitor.errors import MediaServerError, StoreError
 from monitor.incidents.engine import IncidentEngine
@@ -49,6 +49,7 @@ from monitor.web.server import WebServer
 
 _HEARTBEAT_S: Final = 1.0
 _EVIDENCE_DEADLINE_S: Final = 5.0
+_VIDEO_DEADLINE_S: Final = 15.0
 _CUT_GUARD_MARGIN_S: Final = 30.0
 _STORE_CHECK_S: Final = 5.0
 _SETTLE_S: Final = 2.0
@@ -119,7 +120,7 @@ class Daemon:
                     is_wanted=self._is_wanted,
                     on_cut=self._on_cut,
                 ),
-                EffectKind.PRESERVE: PreservePerformer(self, config.evidence_directory, clock),
+                EffectKind.PRESERVE: PreservePerformer(self, config.evidence_directory, clock, videos=self),
             },
             self._engine.finish_effect,
         )
@@ -217,6 +218,12 @@ class Daemon:
         """Ask a stream's watcher for its last minute; see `monitor.effects.preserve.EvidenceSource`."""
         evidence = await self._watchers.evidence(stream_id, _EVIDENCE_DEADLINE_S)
         return kept_of(evidence, self._watchers.labels)
+
+    @asynccontextmanager
+    async def kept_video(self, stream_id: str) -> AsyncIterator[KeptVideo]:
+        """Have a stream's last minute handed over; see `monitor.effects.preserve.VideoSource`."""
+        async with self._watchers.video(stream_id, _VIDEO_DEADLINE_S) as handed_over:
+            yield kept_video_of(handed_over, stream_id, self._parts.watch.ring_bytes)
 
     def _web_server(self) -> WebServer:
         config = self._parts.config

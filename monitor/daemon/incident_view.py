@@ -83,6 +83,9 @@ def detail_view(
                 scores=package.scores,
                 size_bytes=package.size_bytes,
                 sha256=package.sha256,
+                videos=package.videos,
+                video_s=package.video_s,
+                video_bytes=package.video_bytes,
             )
             for package in packages
         ],

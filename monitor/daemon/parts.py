@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from monitor import shipped
 from monitor.alerts.receivers import Receiver, build_receivers
@@ -58,7 +58,7 @@ def build_parts(loaded: LoadedConfig, environ: Mapping[str, str]) -> Parts:
         policies=_policies(loaded, definitions, package),
         receivers=build_receivers(config.alerts.receivers, environ, config_file=str(loaded.file)),
         web=WebSettings.from_config(config.web, lambda secret: resolve_secret(secret, environ).get_secret_value()),
-        watch=watch_settings(config.watch),
+        watch=replace(watch_settings(config.watch), spool=config.spool_directory),
     )
 
 
@@ -71,6 +71,8 @@ def watch_settings(section: WatchSection) -> WatchSettings:
         watchers=section.watchers or cores,
         open_timeout_s=section.open_timeout,
         read_timeout_s=section.read_timeout,
+        ring_bytes=section.ring_bytes,
+        ring_total_bytes=section.ring_total_bytes,
     )
 
 

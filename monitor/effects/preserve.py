@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from monitor.clock import Clock
 from monitor.effects.port import DetailValue, EffectResult
-from monitor.evidence.package import Frame, ScoredClip, write_package
+from monitor.evidence.package import Frame, ScoredClip, Video, write_package
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import EffectOutcome
@@ -31,11 +32,28 @@ class EvidenceSource(Protocol):
         ...
 
 
-class PreservePerformer:
-    """Writes the last minute's sampled frames and scores into an evidence package."""
+@dataclass(frozen=True, slots=True)
+class KeptVideo:
+    """The last minute's compressed video. `trouble` is a static word that says what is missing; empty if nothing is."""
 
-    def __init__(self, source: EvidenceSource, root: Path, clock: Clock) -> None:
-        """Take samples from `source` and write below `root`."""
+    files: tuple[Video, ...] = ()
+    trouble: str = ""
+
+
+class VideoSource(Protocol):
+    """Where the last minute of a stream's compressed video is kept."""
+
+    def kept_video(self, stream_id: str) -> AbstractAsyncContextManager[KeptVideo]:
+        """Return what is kept; its files are there for as long as the context lasts."""
+        ...
+
+
+class PreservePerformer:
+    """Writes the last minute's sampled frames, scores and compressed video into an evidence package."""
+
+    def __init__(self, source: EvidenceSource, root: Path, clock: Clock, videos: VideoSource | None = None) -> None:
+        """Take samples from `source` and video from `videos`, if there is such a thing, and write below `root`."""
+        self._videos = videos
         self._source = source
         self._root = root
         self._clock = clock
@@ -43,7 +61,14 @@ class PreservePerformer:
     async def perform(self, effect: EffectRecord, incident: IncidentRecord) -> EffectResult:
         """Write one package; fails with reason ``nothing_kept`` where no sample is left. See `Performer.perform`."""
         kept = await self._source.kept(incident.stream_id)
-        if not kept.frames and not kept.scores:
+        # Video second, frames and scores in hand: they are small, quick to get, and must not be lost by it.
+        async with self._videos.kept_video(incident.stream_id) if self._videos else nullcontext(KeptVideo()) as video:
+            return await self._write(effect, incident, kept, video)
+
+    async def _write(
+        self, effect: EffectRecord, incident: IncidentRecord, kept: Kept, video: KeptVideo
+    ) -> EffectResult:
+        if not kept.frames and not kept.scores and not video.files:
             return EffectResult(EffectOutcome.FAILED, {"reason": "nothing_kept"})
         about = {
             "stream_id": incident.stream_id,
@@ -61,6 +86,7 @@ class PreservePerformer:
             preserved_at=self._clock.now().timestamp(),
             frames=kept.frames,
             scores=kept.scores,
+            videos=video.files,
         )
         detail: dict[str, DetailValue] = {
             "package": summary.reference,
@@ -68,4 +94,8 @@ class PreservePerformer:
             "scores": summary.scores,
             "sha256": summary.sha256,
         }
+        if self._videos is not None:
+            detail |= {"video_seconds": round(summary.video_s, 1), "video_bytes": summary.video_bytes}
+            if trouble := video.trouble or ("video_refused" if summary.videos < len(video.files) else ""):
+                detail["video_trouble"] = trouble
         return EffectResult(EffectOutcome.SUCCEEDED, detail)

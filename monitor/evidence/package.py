@@ -1,26 +1,31 @@
 """Evidence packages: a folder of sampled frames and scores, each file hashed, written whole or not at all.
 
-A package lies at ``<evidence>/<incident id>/<effect key>/``: ``frames/000.jpg`` …, ``scores.json`` and ``manifest.json``,
-which names every file with its SHA-256. Names hold nothing that a publisher wrote.
+A package lies at ``<evidence>/<incident id>/<effect key>/``: ``frames/000.jpg`` …, ``video.mp4`` or ``.mkv`` (``video-1.mp4`` …
+where the stream was connected several times), ``scores.json`` and ``manifest.json``, which names every file with its SHA-256.
+Names hold nothing that a publisher wrote.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import structlog
 
 from monitor.errors import EffectError
 
 MANIFEST = "manifest.json"
+
+_BLOCK_BYTES = 1024 * 1024
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}", re.ASCII)
 
@@ -46,8 +51,35 @@ class ScoredClip:
 
 
 @dataclass(frozen=True, slots=True)
+class Video:
+    """A file of compressed video that somebody else wrote, to be copied into the package.
+
+    Attributes:
+        path: Where it lies. Links, pipes and the like are refused.
+        suffix: What its copy is to be called by: ``mp4`` or ``mkv``.
+        most_bytes: A larger file is refused.
+        sha256: What its writer says; a file that is another is refused.
+        start_s, end_s: First and last packet in stream seconds.
+        arrived_from, arrived_to: Unix times at which those arrived.
+    """
+
+    path: Path
+    suffix: str
+    most_bytes: int
+    sha256: str
+    start_s: float
+    end_s: float
+    arrived_from: float
+    arrived_to: float
+
+
+@dataclass(frozen=True, slots=True)
 class PackageSummary:
-    """What a finished package holds; `sha256` is that of its manifest and thereby covers every file."""
+    """What a finished package holds; `sha256` is that of its manifest and thereby covers every file.
+
+    Attributes:
+        videos, video_s, video_bytes: How many files of video there are, and how many seconds and bytes they hold.
+    """
 
     reference: str
     preserved_at: float
@@ -55,6 +87,9 @@ class PackageSummary:
     scores: int
     size_bytes: int
     sha256: str
+    videos: int = 0
+    video_s: float = 0.0
+    video_bytes: int = 0
 
 
 def write_package(
@@ -66,8 +101,11 @@ def write_package(
     preserved_at: float,
     frames: Sequence[Frame],
     scores: Sequence[ScoredClip],
+    videos: Sequence[Video] = (),
 ) -> PackageSummary:
     """Write one package below `root`; a package that is there already is returned as it is. Blocking.
+
+    A video that cannot be taken over is left out and logged; frames and scores are not lost by it.
 
     Raises:
         EffectError: the folder cannot be written (`reason` ``evidence_not_written``; nothing half-written stays), what
@@ -93,6 +131,10 @@ def write_package(
                 "time_s": frame.time_s,
                 "arrived_at": frame.arrived_at,
             }
+        for number, video in enumerate(videos, start=1):
+            name = f"video.{video.suffix}" if len(videos) == 1 else f"video-{number}.{video.suffix}"
+            if (entry := _copy(unfinished, name, video)) is not None:
+                files[name] = entry
         rows = [{"start_s": clip.start_s, "end_s": clip.end_s, "scores": dict(clip.scores)} for clip in scores]
         files["scores.json"] = _write(unfinished, "scores.json", _json(rows))
         manifest = {"version": 1, **about, "incident_id": incident_id, "preserved_at": preserved_at, "files": files}
@@ -134,6 +176,7 @@ def read_summary(root: Path, package: Path) -> PackageSummary:
         content = (package / MANIFEST).read_bytes()
         manifest = json.loads(content)
         names = manifest["files"]
+        videos = [entry for name, entry in names.items() if name.startswith("video")]
         return PackageSummary(
             reference=package.relative_to(root).as_posix(),
             preserved_at=manifest["preserved_at"],
@@ -141,6 +184,9 @@ def read_summary(root: Path, package: Path) -> PackageSummary:
             scores=len(json.loads((package / "scores.json").read_bytes())),
             size_bytes=sum(entry["size_bytes"] for entry in names.values()),
             sha256=hashlib.sha256(content).hexdigest(),
+            videos=len(videos),
+            video_s=sum(max(0.0, entry["end_s"] - entry["start_s"]) for entry in videos),
+            video_bytes=sum(entry["size_bytes"] for entry in videos),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EffectError(
@@ -167,6 +213,51 @@ def _write(folder: Path, name: str, content: bytes) -> dict[str, Any]:
         file.flush()
         os.fsync(file.fileno())
     return {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+
+
+def _copy(folder: Path, name: str, video: Video) -> dict[str, Any] | None:
+    """Copy and hash in one go, so that the hash is that of what is kept, whatever the file's writer does meanwhile."""
+    target = folder / name
+    reason = "unreadable"
+    try:
+        # Without blocking: opening a pipe that nobody writes to would wait for ever.
+        with os.fdopen(os.open(video.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as source:
+            status = os.fstat(source.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                reason = "not_a_file"
+            elif not (digest := _copy_bytes(source, target, video.most_bytes)):
+                reason = "too_large"
+            elif digest.hexdigest() != video.sha256:
+                reason = "other_content"
+            else:
+                return {
+                    "sha256": digest.hexdigest(),
+                    "size_bytes": target.stat().st_size,
+                    "start_s": video.start_s,
+                    "end_s": video.end_s,
+                    "arrived_from": video.arrived_from,
+                    "arrived_to": video.arrived_to,
+                }
+    except OSError as error:
+        reason = "no_space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else reason
+    target.unlink(missing_ok=True)
+    log.error("evidence_video_refused", reason=reason)
+    return None
+
+
+def _copy_bytes(source: BinaryIO, target: Path, most_bytes: int) -> hashlib._Hash | None:
+    """Return the SHA-256 of what was copied; None if there is more than `most_bytes`, or nothing."""
+    digest, left_bytes = hashlib.sha256(), most_bytes
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb") as file:
+        while block := source.read(_BLOCK_BYTES):
+            left_bytes -= len(block)
+            if left_bytes < 0:
+                return None
+            digest.update(block)
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest if left_bytes < most_bytes else None
 
 
 def _json(value: Any) -> bytes:

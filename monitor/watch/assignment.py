@@ -12,6 +12,14 @@ POSTURE_WEIGHT: Final[Mapping[Posture, int]] = {Posture.CALM: 1, Posture.CLOSE: 
 """Share of a core that a stream takes, relative to a calm one (from .019, .059 and .1 core seconds per second)."""
 
 
+@dataclass(slots=True)
+class AssignedStream:
+    """What is to be watched, and how closely; `url` may hold secrets."""
+
+    url: str = field(repr=False)
+    posture: Posture
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """One stream's new place; `source` is the watcher that must let go of it first, or None."""

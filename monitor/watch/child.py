@@ -29,9 +29,11 @@ from monitor.watch.messages import (
     Ready,
     Release,
     RequestEvidence,
+    RequestVideo,
     SetPosture,
     StreamStatus,
     Upward,
+    Video,
     WatcherFault,
     WatcherStats,
 )
@@ -106,7 +108,9 @@ class WatcherChild:
     _process: Process | None = None
     _relay: asyncio.Task[None] | None = None
     _left_s: dict[str, float] = field(default_factory=dict)
-    _requests: dict[int, tuple[str, asyncio.Future[Evidence | None]]] = field(default_factory=dict)
+    _requests: dict[int, tuple[str, type[Message], asyncio.Future[Evidence | Video | None]]] = field(
+        default_factory=dict
+    )
     _overdue_requests: set[int] = field(default_factory=set)
     _last_request: int = 0
     _pings_s: dict[int, float] = field(default_factory=dict)
@@ -141,13 +145,31 @@ class WatcherChild:
 
     async def evidence(self, stream_id: str, deadline_s: float) -> Evidence | None:
         """Ask for what is kept of a stream; None when no answer comes within `deadline_s` seconds or the process ends."""
+        request_id = self._next_request()
+        request = RequestEvidence(request_id=request_id, stream_id=stream_id)
+        answer = await self._ask(request, Evidence, deadline_s)
+        return answer if isinstance(answer, Evidence) else None
+
+    async def video(self, stream_id: str, folder: Path, deadline_s: float) -> Video | None:
+        """Have a stream's last minute written into `folder`; None as for `evidence`. Any watcher may be asked."""
+        request_id = self._next_request()
+        request = RequestVideo(request_id=request_id, stream_id=stream_id, folder=str(folder))
+        answer = await self._ask(request, Video, deadline_s)
+        return answer if isinstance(answer, Video) else None
+
+    def _next_request(self) -> int:
+        self._last_request += 1
+        return self._last_request
+
+    async def _ask(
+        self, request: RequestEvidence | RequestVideo, kind: type[Evidence | Video], deadline_s: float
+    ) -> Evidence | Video | None:
         if self._ended:
             return None
-        self._last_request += 1
-        request_id = self._last_request
-        answer: asyncio.Future[Evidence | None] = asyncio.get_running_loop().create_future()
-        self._requests[request_id] = (stream_id, answer)
-        self._send(RequestEvidence(request_id=request_id, stream_id=stream_id))
+        request_id = request.request_id
+        answer: asyncio.Future[Evidence | Video | None] = asyncio.get_running_loop().create_future()
+        self._requests[request_id] = (request.stream_id, kind, answer)
+        self._send(request)
         try:
             async with asyncio.timeout(deadline_s):
                 return await answer
@@ -195,7 +217,7 @@ class WatcherChild:
                 task.cancel()
             self._kill()
             self._ended = True
-            for _, answer in self._requests.values():
+            for _, _, answer in self._requests.values():
                 if not answer.done():
                     answer.set_result(None)
 
@@ -275,7 +297,9 @@ class WatcherChild:
                 if self._is_ours(stream_id):
                     self.streams[stream_id] = message.state
                     self.on_message(self, message)
-            case Evidence(request_id=request_id, stream_id=stream_id):
+            case (
+                Evidence(request_id=request_id, stream_id=stream_id) | Video(request_id=request_id, stream_id=stream_id)
+            ):
                 self._answer(request_id, stream_id, message)
             case Pong():
                 self._take_pong(message)
@@ -302,12 +326,12 @@ class WatcherChild:
             raise _Breach("a stream that it never had", reason="unknown_stream")
         return False
 
-    def _answer(self, request_id: int, stream_id: str, message: Evidence) -> None:
+    def _answer(self, request_id: int, stream_id: str, message: Evidence | Video) -> None:
         if request_id in self._overdue_requests:
             self._overdue_requests.discard(request_id)
             return
-        asked, answer = self._requests.pop(request_id, ("", None))
-        if answer is None or asked != stream_id:
+        asked, kind, answer = self._requests.pop(request_id, ("", None, None))
+        if answer is None or kind is None or asked != stream_id or not isinstance(message, kind):
             raise _Breach("evidence that nobody asked for", reason="unknown_request")
         if not answer.done():
             answer.set_result(message)

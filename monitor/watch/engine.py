@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import structlog
 
 from monitor.classify.port import Classifier
-from monitor.watch.confinement import resident_bytes
+from monitor.watch.confinement import lower_thread_priority, resident_bytes
 from monitor.watch.inference import InferenceThread
 from monitor.watch.messages import (
     Assign,
     Downward,
     EvidenceScore,
+    EvidenceVideo,
     Message,
     Observation,
     Ping,
     Pong,
     Release,
     RequestEvidence,
+    RequestVideo,
     SetPosture,
+    Video,
     WatcherFault,
     WatcherStats,
 )
 from monitor.watch.pending import DROP_STOPPED, PendingClip, PendingClips
 from monitor.watch.recent import RecentSamples
 from monitor.watch.settings import LONGEST_SILENCE_S, MAX_BATCH, MAX_FILL_S
+from monitor.watch.spool import Spool
 from monitor.watch.stream import OpenSource, StreamPorts, StreamWatch
 
 log = structlog.get_logger()
@@ -72,6 +77,7 @@ class Engine:
     Attributes:
         send: Sends one message to the daemon; may be called by any thread.
         fail: Ends the process; called after a fault was sent.
+        spool: Where the compressed video of the last minute is kept; None keeps none.
     """
 
     classifier: Classifier
@@ -81,6 +87,7 @@ class Engine:
     fail: Callable[[], None]
     pending: PendingClips = field(default_factory=PendingClips)
     recent: RecentSamples = field(default_factory=RecentSamples)
+    spool: Spool | None = None
     _streams: dict[str, StreamWatch] = field(default_factory=dict)
     _leaving: list[StreamWatch] = field(default_factory=list)
     _retired_progress: int = 0
@@ -88,6 +95,7 @@ class Engine:
     _stopped_late: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closing: threading.Event = field(default_factory=threading.Event)
+    _handing_over: threading.Lock = field(default_factory=threading.Lock)
     _ports: StreamPorts = field(init=False, repr=False)
     _inference: InferenceThread = field(init=False, repr=False)
     _watchdog: threading.Thread = field(init=False, repr=False)
@@ -103,6 +111,7 @@ class Engine:
             pending=self.pending,
             recent=self.recent,
             report=self.send,
+            spool=self.spool,
         )
         self._inference = InferenceThread(
             classifier=self.classifier,
@@ -115,7 +124,9 @@ class Engine:
         self._watchdog = threading.Thread(target=self._watch_threads, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Start inference and watchdog."""
+        """Start inference, watchdog and spool."""
+        if self.spool is not None:
+            self.spool.start()
         self._inference.start()
         self._watchdog.start()
 
@@ -131,6 +142,8 @@ class Engine:
         self.pending.close()
         self._inference.join(timeout_s)
         self._watchdog.join(timeout_s)
+        if self.spool is not None:
+            self.spool.close(timeout_s)
         return all(watch.join(timeout_s) for watch in tuple(self._leaving))
 
     def handle(self, message: Downward) -> None:
@@ -145,6 +158,9 @@ class Engine:
                     watch.posture = posture
             case RequestEvidence(request_id=request_id, stream_id=stream_id):
                 self.send(self.recent.evidence(request_id, stream_id))
+            case RequestVideo():
+                # It takes a while, and pings have to be answered meanwhile.
+                threading.Thread(target=self._hand_over, args=(message,), name="video", daemon=True).start()
             case Ping(number=number):
                 self.send(Pong(number=number, progress=self._progress(), stats=self._stats()))
 
@@ -167,6 +183,24 @@ class Engine:
                 return
             self._leaving.append(watch)
         watch.release()
+
+    def _hand_over(self, request: RequestVideo) -> None:
+        """Write the files that were asked for, one request at a time, and answer whatever happens."""
+        files: tuple[EvidenceVideo, ...] = ()
+        trouble = "" if self.spool is not None else "no_spool"
+        try:
+            if self.spool is not None:
+                lower_thread_priority(self.settings.nice, threading.get_native_id())
+                with self._handing_over:
+                    found = self.spool.remux(request.stream_id, Path(request.folder))
+                files = tuple(EvidenceVideo(**asdict(file)) for file in found)
+        except OSError as error:
+            log.error("video_not_written", stream_id=request.stream_id, errno=error.errno)  # noqa: TRY400 - says it all
+            trouble = "disk"
+        except Exception as error:
+            log.exception("video_not_remuxed", stream_id=request.stream_id, error=type(error).__name__)
+            trouble = "internal_error"
+        self.send(Video(request_id=request.request_id, stream_id=request.stream_id, files=files, trouble=trouble))
 
     def _on_scored(self, pending: PendingClip, scores: tuple[float, ...], scored_at: float) -> None:
         watch = pending.token
@@ -197,6 +231,8 @@ class Engine:
     def _watch_threads(self) -> None:
         while not self._closing.wait(min(1.0, self.settings.hung_after_s("") / 4)):
             self.recent.expire()
+            if self.spool is not None:
+                self.spool.expire()
             if self._inference.running_for_s() > INFERENCE_HUNG_S:
                 self._on_fault("inference_hung", "a batch did not come back from the classifier")
                 return
@@ -233,4 +269,5 @@ class Engine:
             decode_cpu_s=self._retired_cpu_s + sum(watch.cpu_s for watch in watches),
             inference_s=self._inference.inference_s,
             resident_bytes=resident_bytes(),
+            spool_failures=0 if self.spool is None else self.spool.failures,
         )

@@ -7,6 +7,7 @@ before its body is decoded, and only evidence may be large.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import struct
 from typing import BinaryIO
@@ -14,7 +15,7 @@ from typing import BinaryIO
 import msgspec
 
 from monitor.errors import WatcherError
-from monitor.watch.messages import MAX_FRAME_BYTES, Downward, Evidence, Message, Observation, Upward
+from monitor.watch.messages import MAX_FRAME_BYTES, Downward, Evidence, Message, Observation, Upward, Video
 
 MAX_SMALL_FRAME_BYTES = 64 * 1024
 """Largest frame of any type but `Evidence`: a typed decoder makes objects far larger than the bytes behind them."""
@@ -76,6 +77,10 @@ def decode_upward(body: bytes) -> Upward:
     if isinstance(message, Observation):
         times = (message.clip_start_s, message.clip_end_s, message.arrived_at, message.scored_at)
         if not (all(map(math.isfinite, times)) and all(map(_is_score, message.scores))):
+            raise _bad_message()
+    elif isinstance(message, Video):
+        times_of = [(file.start_s, file.end_s, file.arrived_from, file.arrived_to) for file in message.files]
+        if not all(map(math.isfinite, itertools.chain(*times_of))):
             raise _bad_message()
     elif isinstance(message, Evidence):
         kept = [(frame.time_s, frame.arrived_at) for frame in message.frames]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from monitor.watch.child import WatcherChild
@@ -40,6 +41,12 @@ class EvidenceHolders:
                     del holders[child]
             if not holders:
                 del self._holders[stream_id]
+
+    def newest_or_any(self, stream_id: str, children: Iterable[WatcherChild]) -> WatcherChild | None:
+        """Return the process that has had a stream last, else any of `children` that is ready; None if none is."""
+        ready = [child for child in children if child.ready is not None]
+        holders = [child for child in self._holders.get(stream_id, ()) if child in ready]
+        return holders[-1] if holders else next(iter(ready), None)
 
     async def ask(self, stream_id: str, deadline_s: float) -> Evidence:
         """Return what every holder has of a stream, in the order in which they had it; empty if nobody answers."""

@@ -2,7 +2,8 @@
 
 Messages are msgspec structs, encoded as MessagePack, each frame preceded by its length as a 4-byte big-endian
 integer. A watcher decodes hostile video, so the daemon treats what comes up as data from a stranger: typed
-decoding, bounded frames, no pickle. Frames of video never cross; evidence crosses as JPEG, on demand.
+decoding, bounded frames, no pickle. Frames of video never cross; evidence crosses as JPEG, on demand, and compressed
+video as files in a folder that the daemon named.
 """
 
 from __future__ import annotations
@@ -46,13 +47,26 @@ class RequestEvidence(Message, frozen=True, tag="request_evidence"):
     stream_id: str
 
 
+class RequestVideo(Message, frozen=True, tag="request_video"):
+    """Daemon to watcher: write what the spool holds of a stream's last minute as files that play, into this folder.
+
+    Video is too large to cross a pipe that observations need, and too much to hold in anybody's memory. So it goes through
+    a folder that the daemon made for this one answer, and which it reads with the same suspicion as the pipe. This is a
+    request apart from `RequestEvidence`: should hostile video end the watcher here, the frames and scores are safe.
+    """
+
+    request_id: int
+    stream_id: str
+    folder: str
+
+
 class Ping(Message, frozen=True, tag="ping"):
     """Daemon to watcher: answer with a `Pong` that holds the same number."""
 
     number: int
 
 
-Downward = Assign | Release | SetPosture | RequestEvidence | Ping
+Downward = Assign | Release | SetPosture | RequestEvidence | RequestVideo | Ping
 
 
 class Ready(Message, frozen=True, tag="ready"):
@@ -122,6 +136,30 @@ class Evidence(Message, frozen=True, tag="evidence"):
     scores: tuple[EvidenceScore, ...]
 
 
+class EvidenceVideo(msgspec.Struct, frozen=True):
+    """One file in the folder of a `RequestVideo`; attributes as in `monitor.video.remux.VideoFile`."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    start_s: float
+    end_s: float
+    arrived_from: float
+    arrived_to: float
+
+
+class Video(Message, frozen=True, tag="video"):
+    """Watcher to daemon: the answer to `RequestVideo`, oldest file first.
+
+    `trouble` is a static snake_case word that says why there is none, or fewer than there should be; empty if all is well.
+    """
+
+    request_id: int
+    stream_id: str
+    files: tuple[EvidenceVideo, ...]
+    trouble: str = ""
+
+
 class WatcherStats(Message, frozen=True, tag="stats"):
     """Watcher to daemon, with every `Pong`: running totals since the process began."""
 
@@ -130,6 +168,7 @@ class WatcherStats(Message, frozen=True, tag="stats"):
     decode_cpu_s: float
     inference_s: float
     resident_bytes: int
+    spool_failures: int = 0
 
 
 class Pong(Message, frozen=True, tag="pong"):
@@ -147,4 +186,4 @@ class WatcherFault(Message, frozen=True, tag="fault"):
     detail: str
 
 
-Upward = Ready | Observation | StreamStatus | Evidence | Pong | WatcherFault
+Upward = Ready | Observation | StreamStatus | Evidence | Video | Pong | WatcherFault

@@ -16,7 +16,7 @@ MAX_BATCH = 8
 MAX_FILL_S = 0.020
 """Longest time, in seconds, that a clip waits for others to be scored with."""
 
-_GIB = 1024**3
+_MIB, _GIB = 1024**2, 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,9 @@ class WatchSettings:
         restart_longest_s: Longest wait before a process that keeps dying is started again, in seconds.
         address_space_bytes: Bound of each process's virtual memory; 0 sets none. Other providers than ``cpu`` map
             far more than they use, so none is set for them.
+        spool: Folder for the compressed video of each stream's last minute; None keeps none.
+        ring_bytes: Most of it that is kept of one stream.
+        ring_total_bytes: Most of it that is kept in all.
         log_level: Least important level of the watchers' log lines.
         command: Program and first arguments that start a watcher.
     """
@@ -62,6 +65,9 @@ class WatchSettings:
     progress_timeout_s: float | None = None
     restart_longest_s: float = 30.0
     address_space_bytes: int = 16 * _GIB
+    spool: Path | None = None
+    ring_bytes: int = 24 * _MIB
+    ring_total_bytes: int = 4 * _GIB
     log_level: str = "info"
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "monitor.watch.watcher")
 
@@ -87,6 +93,8 @@ class WatchSettings:
             "--batch": 1 if self.provider == "cpu" else MAX_BATCH,
             "--fill-s": 0.0 if self.provider == "cpu" else MAX_FILL_S,
             "--address-space-bytes": limit_bytes,
+            "--spool": self.spool,
+            "--ring-bytes": self.ring_bytes,
             "--parent-pid": parent_pid,
             "--log-level": self.log_level,
         }

@@ -14,6 +14,7 @@ import structlog
 from monitor.errors import SourceError, SourceLimitError, SourceStalledError
 from monitor.redact import redact_text
 from monitor.video.clip import Clip, ClipSpec
+from monitor.video.ring import PacketRing
 from monitor.video.source import KeptSample, SourceInfo
 from monitor.vocabulary import Posture, WatchState
 from monitor.watch.backoff import Backoff
@@ -21,6 +22,7 @@ from monitor.watch.confinement import lower_thread_priority
 from monitor.watch.messages import EvidenceFrame, StreamStatus
 from monitor.watch.pending import PendingClip, PendingClips
 from monitor.watch.recent import RecentSamples
+from monitor.watch.spool import Spool
 
 log = structlog.get_logger()
 
@@ -51,6 +53,7 @@ class Source(Protocol):
         stop: threading.Event,
         decode_slots: threading.Semaphore | None,
         on_progress: Callable[[], None] | None = None,
+        ring: PacketRing | None = None,
     ) -> Iterator[Clip]:
         """As `VideoSource.clips`."""
         ...
@@ -75,6 +78,7 @@ class StreamPorts:
     Attributes:
         nice: Added to the niceness of stream threads (0-19), so that inference and the pipe go first.
         report: Takes every change of state; called from stream threads and from the watchdog.
+        spool: Where the compressed video of the last minute is kept; None keeps none.
     """
 
     open_source: OpenSource
@@ -88,6 +92,7 @@ class StreamPorts:
     report: Callable[[StreamStatus], None]
     monotonic_s: Callable[[], float] = time.monotonic
     unix_s: Callable[[], float] = time.time
+    spool: Spool | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -111,6 +116,7 @@ class StreamWatch:
     _nudge: threading.Event = field(default_factory=threading.Event, repr=False)
     _reporting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _thread: threading.Thread | None = field(default=None, repr=False)
+    _ring: PacketRing | None = field(default=None, repr=False)
     _state: WatchState | None = None
     _reason: str = ""
     _detail: str = ""
@@ -119,9 +125,12 @@ class StreamWatch:
     _retry: Backoff = field(default_factory=lambda: Backoff(_RETRY_FIRST_S, _RETRY_LONGEST_S, immediate=1), repr=False)
     _after_end: Backoff = field(default_factory=lambda: Backoff(_ENDED_FIRST_S, _ENDED_LONGEST_S), repr=False)
 
+
     def start(self) -> None:
         """Start the stream's thread."""
         self.ports.recent.watch(self.stream_id)
+        if self.ports.spool is not None:
+            self._ring = self.ports.spool.ring(self.stream_id)
         self._thread = threading.Thread(target=self._run, name=f"stream {self.stream_id}", daemon=True)
         self._thread.start()
 
@@ -138,6 +147,8 @@ class StreamWatch:
             pass
         self.ports.pending.forget(self.stream_id)
         self.ports.recent.release(self.stream_id)
+        if self.ports.spool is not None and self._ring is not None:
+            self.ports.spool.release(self.stream_id, self._ring)
 
     @property
     def released(self) -> bool:
@@ -225,6 +236,7 @@ class StreamWatch:
                 stop=self._stop,
                 decode_slots=self.ports.decode_slots,
                 on_progress=self._on_progress,
+                ring=self._ring,
             )
             for clip in clips if live else self._paced(clips):
                 if self._stop.is_set():

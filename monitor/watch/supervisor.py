@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,15 +15,16 @@ import structlog
 from monitor import metrics
 from monitor.clock import Clock
 from monitor.vocabulary import Posture, WatchState
-from monitor.watch.assignment import Assignment, Placement
+from monitor.watch.assignment import AssignedStream, Assignment, Placement
 from monitor.watch.backoff import Backoff
 from monitor.watch.callbacks import Callbacks
 from monitor.watch.child import Ending, WatcherChild
 from monitor.watch.holders import EvidenceHolders
-from monitor.watch.messages import Evidence, Observation, StreamStatus, WatcherFault, WatcherStats
+from monitor.watch.messages import Evidence, Observation, StreamStatus, WatcherFault
 from monitor.watch.quarantine import Quarantine
 from monitor.watch.settings import WatchSettings
-from monitor.watch.view import WatcherView
+from monitor.watch.spool_duty import HandedOver, SpoolDuty
+from monitor.watch.view import WatcherView, count_more, view_of
 
 log = structlog.get_logger()
 
@@ -31,12 +32,6 @@ _TICK_S: Final = 1.0
 _MOVES_PER_TICK: Final = 4
 _RESTART_FIRST_S: Final = 0.5
 _HEALTHY_AFTER_S: Final = 60.0
-
-
-@dataclass(slots=True)
-class _Stream:
-    url: str
-    posture: Posture
 
 
 class Watchers:
@@ -69,11 +64,12 @@ class Watchers:
         self._settings = settings
         self._clock = clock
         self._callbacks = Callbacks(on_observation, on_status, on_fault)
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, AssignedStream] = {}
         self._assignment = Assignment(active=settings.watchers)
         self._quarantine = Quarantine(most=settings.quarantine_watchers)
         self._children: dict[int, WatcherChild] = {}
         self._holders = EvidenceHolders()
+        self._spool = SpoolDuty(clock)
         self._told_to_wait: set[str] = set()
         self._restarts: Counter[int] = Counter()
         self._common = range(1, settings.watchers + settings.spares + 1)
@@ -84,7 +80,9 @@ class Watchers:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
+        self._settings = await self._spool.prepare(self._settings)
         await self._group.__aenter__()
+        self._spawn(self._spool.run())
         for member in self._common:
             self._spawn(self._keep_running(member))
         self._spawn(self._tick())
@@ -97,10 +95,13 @@ class Watchers:
             task.cancel()
         metrics.WATCHERS.set(0)
         # The group may see a cancellation, which may be its own; an error of the body is not for it to wrap.
-        if isinstance(exc, asyncio.CancelledError):
-            await self._group.__aexit__(exc_type, exc, traceback)
-        else:
-            await self._group.__aexit__(None, None, None)
+        try:
+            if isinstance(exc, asyncio.CancelledError):
+                await self._group.__aexit__(exc_type, exc, traceback)
+            else:
+                await self._group.__aexit__(None, None, None)
+        finally:
+            await self._spool.clear()
 
     @property
     def ready(self) -> bool:
@@ -143,7 +144,7 @@ class Watchers:
             return
         if known is not None:
             await self.release(stream_id)
-        self._streams[stream_id] = _Stream(url, posture)
+        self._streams[stream_id] = AssignedStream(url, posture)
         if self._quarantine.offended(stream_id):
             self._quarantine.isolate((stream_id,))
             self._open_quarantine()
@@ -173,23 +174,23 @@ class Watchers:
             child.set_posture(stream_id, posture)
 
     async def evidence(self, stream_id: str, deadline_s: float) -> Evidence:
-        """Return samples and scores of a stream's last minute, oldest first.
-
-        Empty when nothing is kept, when its watcher died, or when no answer came within `deadline_s` seconds.
-        """
+        """Return a stream's last minute, oldest first; empty if its watcher died or keeps silent for `deadline_s` seconds."""
         return await self._holders.ask(stream_id, deadline_s)
+
+    def video(self, stream_id: str, deadline_s: float) -> AbstractAsyncContextManager[HandedOver]:
+        """Have the compressed video of a stream's last minute written to files, which are gone when the context ends.
+
+        It outlives the watcher that kept it: then another one hands it over. Waits for up to `deadline_s` seconds.
+        """
+        return self._spool.video(
+            stream_id, deadline_s, lambda: self._holders.newest_or_any(stream_id, self._children.values())
+        )
 
     def stats(self) -> list[WatcherView]:
         """Return every watcher that there is now."""
         return [
-            WatcherView(
-                pid=child.pid,
-                ready=child.ready is not None,
-                spare=self._assignment.is_spare(member),
-                quarantine=self._quarantine.is_member(member),
-                streams=tuple(child.streams),
-                restarts=self._restarts[member],
-                stats=child.stats,
+            view_of(
+                child, self._assignment.is_spare(member), self._quarantine.is_member(member), self._restarts[member]
             )
             for member, child in sorted(self._children.items())
         ]
@@ -222,7 +223,7 @@ class Watchers:
             clock=self._clock,
             on_ready=self._joined,
             on_message=self._take,
-            on_stats=_count_drops,
+            on_stats=count_more,
         )
         self._children[member] = child
         try:
@@ -397,10 +398,3 @@ class Watchers:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _count_drops(child: WatcherChild, stats: WatcherStats) -> None:
-    before = {} if child.stats is None else child.stats.clips_dropped
-    for reason in metrics.DROP_REASONS:
-        if (more := stats.clips_dropped.get(reason, 0) - before.get(reason, 0)) > 0:
-            metrics.CLIPS_DROPPED.labels(reason).inc(more)

@@ -29,6 +29,7 @@ from monitor.watch.engine import Engine, EngineSettings
 from monitor.watch.framing import decode_downward, encode_frame, read_frame
 from monitor.watch.messages import Message, Ready, WatcherFault
 from monitor.watch.settings import MAX_BATCH, MAX_FILL_S
+from monitor.watch.spool import Spool
 
 log = structlog.get_logger()
 
@@ -92,7 +93,10 @@ def _run(options: argparse.Namespace, seam_in: BinaryIO, writer: SeamWriter) -> 
         batch=options.batch,
         fill_s=options.fill_s,
     )
-    engine = Engine(classifier, settings, VideoSource.open, writer.send, fail=_exit_after_fault)
+    spool = None
+    if options.spool is not None:
+        spool = Spool(options.spool, options.ring_bytes, on_thread=lambda: _go_last(options.nice))
+    engine = Engine(classifier, settings, VideoSource.open, writer.send, fail=_exit_after_fault, spool=spool)
     engine.start()
     writer.send(Ready(model=classifier.name, labels=classifier.labels, provider=classifier.provider))
     try:
@@ -103,6 +107,10 @@ def _run(options: argparse.Namespace, seam_in: BinaryIO, writer: SeamWriter) -> 
         return EXIT_SEAM
     # Threads may sit in the network for seconds; the kernel closes their connections faster than they can.
     return EXIT_DONE
+
+
+def _go_last(nice: int) -> None:
+    confinement.lower_thread_priority(nice, threading.get_native_id())
 
 
 def _exit_after_fault() -> NoReturn:
@@ -131,6 +139,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=MAX_BATCH)
     parser.add_argument("--fill-s", type=float, default=MAX_FILL_S)
     parser.add_argument("--address-space-bytes", type=int, default=0)
+    parser.add_argument("--spool", type=Path)
+    parser.add_argument("--ring-bytes", type=int, default=24 * 1024 * 1024)
     parser.add_argument("--parent-pid", type=int, default=0)
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return parser.parse_args(arguments)

@@ -190,7 +190,10 @@ class DeliveryView:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceView:
-    """One evidence package; never media itself. `reference` is its name below the evidence folder."""
+    """One evidence package; never media itself. `reference` is its name below the evidence folder.
+
+    `videos`, `video_s` and `video_bytes` say how many files of compressed video there are, and what they hold.
+    """
 
     reference: str
     preserved_at: datetime
@@ -198,6 +201,9 @@ class EvidenceView:
     scores: int
     size_bytes: int
     sha256: str
+    videos: int = 0
+    video_s: float = 0.0
+    video_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

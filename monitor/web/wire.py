@@ -129,6 +129,9 @@ class Evidence(msgspec.Struct, frozen=True):
     scores: int
     size_bytes: int
     sha256: str
+    videos: int
+    video_s: float
+    video_bytes: int
 
 
 class IncidentHistory(msgspec.Struct, frozen=True):
@@ -302,6 +305,9 @@ def _evidence(view: port.EvidenceView) -> Evidence:
         scores=view.scores,
         size_bytes=view.size_bytes,
         sha256=view.sha256,
+        videos=view.videos,
+        video_s=view.video_s,
+        video_bytes=view.video_bytes,
     )
 
 

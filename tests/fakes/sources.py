@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from monitor.video.clip import Clip, ClipSpec
+from monitor.video.ring import PacketRing
 from monitor.video.source import KeptSample, SourceInfo
 from monitor.vocabulary import Posture
 
@@ -81,6 +82,7 @@ class ScriptedSource:
         stop: threading.Event,
         decode_slots: threading.Semaphore | None,
         on_progress: Callable[[], None] | None = None,
+        ring: PacketRing | None = None,
     ) -> Iterator[Clip]:
         """Follow the steps."""
         for step in self.steps:
