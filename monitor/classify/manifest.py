@@ -69,9 +69,10 @@ class ScalingPart(ManifestPart):
     """One number, or one per channel, in RGB order."""
 
 
-InputKind = Literal["frames", "luma", "dis_flow", "spacing"]
+InputKind = Literal["frames", "luma", "dis_flow", "farneback_flow", "spacing"]
 
-CHANNELS: dict[InputKind, int] = {"frames": 3, "luma": 1, "dis_flow": 2, "spacing": 1}
+CHANNELS: dict[InputKind, int] = {"frames": 3, "luma": 1, "dis_flow": 2, "farneback_flow": 2, "spacing": 1}
+FLOWS: frozenset[InputKind] = frozenset({"dis_flow", "farneback_flow"})
 
 
 class InputPart(ManifestPart):
@@ -80,8 +81,9 @@ class InputPart(ManifestPart):
     name: str = Field(min_length=1, max_length=200)
     """Its name in the graph."""
     kind: InputKind
-    """`frames`: RGB pixels. `luma`: grey pixels. `dis_flow`: DIS optical flow of each pair of neighbouring frames, in
-    pixels, x then y. `spacing`: seconds between the frames, each gap (layout `NT`) or their mean (layout `N`)."""
+    """`frames`: RGB pixels. `luma`: grey pixels. `dis_flow`, `farneback_flow`: optical flow of each pair of neighbouring
+    frames by that method, in pixels, x then y. `spacing`: seconds between the frames, each gap (layout `NT`) or their mean
+    (layout `N`)."""
     layout: str = Field(pattern=r"^N[THWC]{0,4}$")
     """Order of the axes: N clips, T frames (pairs or gaps, one fewer, for flow and spacing), H rows, W columns,
     C channels. T and C may be left out where there is only one."""
@@ -92,7 +94,9 @@ class InputPart(ManifestPart):
     size: SizePart | None = None
     """Size of the pictures; the clip's own by default."""
     preset: Literal["ultrafast", "fast"] = "fast"
-    """OpenCV's DIS preset, for flow."""
+    """OpenCV's preset, for DIS flow."""
+    window_px: int = Field(default=7, ge=3, le=31)
+    """Size of the averaging window, for Farneback flow; a larger one is smoother and dearer."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -245,11 +249,11 @@ class Manifest(ManifestPart):
             message = "two outputs have the same label"
         elif unknown := sorted(set(self.operating_points) - set(labels)):
             message = f"operating_points name labels that no output has: {', '.join(unknown)}"
-        elif self.clip.frames == 1 and any(part.kind in {"dis_flow", "spacing"} for part in self.inputs):
+        elif self.clip.frames == 1 and any(part.kind in FLOWS | {"spacing"} for part in self.inputs):
             message = "flow and spacing need clips of two frames or more"
         else:
             for part in self.inputs:
-                steps = self.clip.frames - (part.kind == "dis_flow")
+                steps = self.clip.frames - (part.kind in FLOWS)
                 if part.kind != "spacing" and "T" not in part.layout and steps > 1:
                     message = f"input {part.name}: layout lacks T"
         if message:

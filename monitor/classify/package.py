@@ -11,7 +11,7 @@ from typing import Any, Final
 import onnxruntime as ort
 
 from monitor import shipped
-from monitor.classify.manifest import CHANNELS, MANIFEST_NAME, InputPart, Manifest, OutputPart, parse_manifest
+from monitor.classify.manifest import CHANNELS, FLOWS, MANIFEST_NAME, InputPart, Manifest, OutputPart, parse_manifest
 from monitor.errors import ModelPackageError, Problem
 from monitor.video.clip import ClipSpec
 from monitor.yaml_source import YamlDocument
@@ -165,7 +165,7 @@ def _shape_mistake(name: str, actual: Sequence[object], wanted: Sequence[int | N
 def input_shape(manifest: Manifest, part: InputPart) -> list[int | None]:
     """Return the shape that the manifest means for an input; None stands for the number of clips."""
     size = part.size or manifest.clip
-    pairs = part.kind in {"dis_flow", "spacing"}
+    pairs = part.kind in FLOWS or part.kind == "spacing"
     extents: dict[str, int | None] = {
         "N": None,
         "T": manifest.clip.frames - pairs,

@@ -1,4 +1,4 @@
-"""What OpenCV prepares from a clip for a model's inputs: grey pixels, DIS optical flow, and their layouts. Pixel work only."""
+"""What OpenCV prepares from a clip for a model's inputs: grey pixels, optical flow, and their layouts. Pixel work only."""
 
 from __future__ import annotations
 
@@ -61,6 +61,27 @@ def _flow_of(preset: Literal["ultrafast", "fast"], shape: tuple[int, ...]) -> cv
     return flow
 
 
+def farneback_flow(grey: NDArray[np.uint8], window_px: int) -> NDArray[np.float32]:
+    """Return Farneback's optical flow between neighbouring pictures.
+
+    Coarser than DIS, but where nothing can be matched (blur, occlusion, sudden change) it tends to zero.
+
+    Args:
+        grey: uint8, ``(T, H, W)``, T at least 2.
+        window_px: Side of the averaging window in pixels.
+
+    Returns:
+        float32, ``(T - 1, H, W, 2)``: pixels that each point moves by, x then y.
+    """
+    cv = _opencv()
+    # Halved pictures down to 32 pixels, two iterations, polynomials over 5 pixels, as OpenCV's manual suggests for 5.
+    pairs = [
+        cv.calcOpticalFlowFarneback(before, after, None, 0.5, 3, window_px, 2, 5, 1.1, 0)
+        for before, after in pairwise(grey)
+    ]
+    return np.stack(pairs)
+
+
 def prepare(inputs: Sequence[InputPart], clips: Sequence[Clip]) -> dict[str, NDArray[Any]]:
     """Return the arrays to feed, by input name, for at least one clip; all clips have the same shape."""
     return {part.name: _one_input(part, clips) for part in inputs}
@@ -92,6 +113,8 @@ def _pictures(part: InputPart, clip: Clip) -> NDArray[Any]:
             return luma(frames)[..., None]
         case "dis_flow":
             return dis_flow(luma(frames), part.preset)
+        case "farneback_flow":
+            return farneback_flow(luma(frames), part.window_px)
         case "spacing":
             message = "spacing has no pictures"
             raise AssertionError(message)

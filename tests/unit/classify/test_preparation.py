@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from monitor.classify.manifest import InputPart
-from monitor.classify.preparation import dis_flow, luma, prepare
+from monitor.classify.preparation import dis_flow, farneback_flow, luma, prepare
 from tests.fakes.model_packages import make_clip
 
 
@@ -33,10 +34,17 @@ def coloured(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-@pytest.mark.parametrize("preset", ["ultrafast", "fast"])
+FLOWS: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.float32]]] = {
+    "dis ultrafast": lambda grey: dis_flow(grey, "ultrafast"),
+    "dis fast": lambda grey: dis_flow(grey, "fast"),
+    "farneback": lambda grey: farneback_flow(grey, 9),
+}
+
+
+@pytest.mark.parametrize("method", FLOWS)
 @given(dx=st.integers(-3, 3), dy=st.integers(-3, 3))
-def test_flow_is_in_pixels_x_before_y(preset: Any, dx: int, dy: int) -> None:
-    flow = dis_flow(moving(4, dx, dy), preset)
+def test_flow_is_in_pixels_x_before_y(method: str, dx: int, dy: int) -> None:
+    flow = FLOWS[method](moving(4, dx, dy))
     assert flow.shape == (3, 64, 96, 2)
     assert flow.dtype == np.float32
     np.testing.assert_allclose(np.median(flow, axis=(1, 2)), [[dx, dy]] * 3, atol=0.3)
@@ -94,9 +102,10 @@ def test_scaling_is_per_channel() -> None:
     np.testing.assert_allclose(batch[0, 0, 0, 0], [1.0, -2.0, 2.0], atol=1e-6)
 
 
-def test_flow_can_be_taken_at_another_size() -> None:
+@pytest.mark.parametrize("kind", ["dis_flow", "farneback_flow"])
+def test_flow_can_be_taken_at_another_size(kind: str) -> None:
     clip = make_clip(coloured(moving(3, 2, 0)))
-    half = prepare([part(kind="dis_flow", dtype="float32", size={"width": 48, "height": 32})], [clip])["x"]
+    half = prepare([part(kind=kind, dtype="float32", size={"width": 48, "height": 32})], [clip])["x"]
     assert half.shape == (1, 2, 32, 48, 2)
     assert np.median(half[..., 0]) == pytest.approx(1.0, abs=0.2)
 
