@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from monitor.errors import SourceError, SourceStalledError
 from monitor.video.clip import Clip, ClipSpec
 from monitor.video.decoder import FrameDecoder, FrameScaler
-from monitor.video.feeding import ReadPacket
+from monitor.video.feeding import DecodeSlots, ReadPacket
 from monitor.video.opening import Opened, open_container, read_failure
 from monitor.video.ring import PacketRing
 from monitor.video.steering import Steering, SteeringPorts
@@ -97,9 +97,10 @@ class VideoSource:
         posture: Callable[[], Posture],
         keep: Callable[[KeptSample], None] | None,
         stop: threading.Event,
-        decode_slots: threading.Semaphore | None,
+        decode_slots: DecodeSlots | None,
         on_progress: Callable[[], None] | None = None,
         ring: PacketRing | None = None,
+        admit: Callable[[float], bool] | None = None,
     ) -> Iterator[Clip]:
         """Read until the stream ends, `stop` is set or the source fails, and yield clips as they become complete.
 
@@ -113,6 +114,9 @@ class VideoSource:
             decode_slots: Held around decoding and scaling, never around reading.
             on_progress: Called for every packet read; the caller's watchdog hangs on it.
             ring: Where compressed packets are kept for evidence; None keeps none.
+            admit: Asked, in calm posture, before a head is decoded, and given how many seconds that may be put off;
+                may wait for so long, and False leaves the head out; 0 where it is late already and to be left out. None
+                leaves none out.
 
         Raises:
             SourceStalledError: no packet within the read timeout, or sound but no picture for three times as long.
@@ -133,6 +137,7 @@ class VideoSource:
                 keep=None if keep is None else lambda *sample: keep(KeptSample(*sample)),
                 stop=stop,
                 decode_slots=decode_slots,
+                admit=admit,
             ),
         )
         if ring is not None:
@@ -185,14 +190,25 @@ def _video_packets(
 
 def _next_packet(packets: Iterator[Packet[Stream]], opened: Opened) -> Packet[Stream] | None:
     asked_at = time.monotonic()
+    packet: Packet[Stream] | None
+    failure: SourceError | None = None
     try:
-        return next(packets, None)
+        packet = next(packets, None)
+    except IndexError:
+        # The end, at which PyAV trips over streams that have joined since the source was opened.
+        packet = None
     except av.error.FFmpegError as error:
-        if opened.ends_by_closing and error.errno == errno.EIO:
-            return None
-        failure = _reading_failed(error, waited_s=time.monotonic() - asked_at, opened=opened)
+        packet = None
+        if not (opened.ends_by_closing and error.errno == errno.EIO):
+            failure = _reading_failed(error, waited_s=time.monotonic() - asked_at, opened=opened)
+    waited_s = time.monotonic() - asked_at
+    if failure is None and (packet is None or not packet.size) and waited_s >= opened.silence_s:
+        # HLS passes an interrupted wait off as the end.
+        failure = SourceStalledError("no packet came within the read timeout")
     # Outside the handler, so that not even the context of our error leads to FFmpeg's text, which names the URL.
-    raise failure
+    if failure is not None:
+        raise failure
+    return packet
 
 
 def _reading_failed(error: av.error.FFmpegError, *, waited_s: float, opened: Opened) -> SourceError:

@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from monitor.errors import SourceError, SourceLimitError, SourceStalledError
+from monitor.video import opening
 from monitor.video.clip import Clip, ClipSpec
 from monitor.video.decoder import FrameDecoder, Skip
 from monitor.video.feeding import ReadPacket
@@ -26,7 +27,7 @@ from monitor.video.steering import CALM_LONGEST_S, Steering
 from monitor.video.timeline import Placed, Timeline
 from monitor.vocabulary import Posture
 from tests.fakes.footage import Footage, Picture, counting_grey, film, film_bytes, plain, truncated
-from tests.fakes.loopback import http_server, live
+from tests.fakes.loopback import files, http_server, live
 
 SPEC = ClipSpec(frames=8, spacing_s=0.1, width=48, height=32)
 SPAN_S = 0.7
@@ -466,6 +467,27 @@ def test_a_live_stream_that_closes_has_ended(chunked: bool) -> None:
         run = watch(f"{base}/live.ts", is_live=True)
     assert run.error is None
     assert run.starts_s == pytest.approx([0, 2, 4], abs=0.01)
+
+
+def test_a_live_playlist_to_which_nothing_is_added_has_stalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "HLS_SILENCE_S", 1.0)
+    playlist = film(tmp_path / "live.m3u8", Footage(duration_s=3, gop_s=1.0))
+    playlist.write_text(playlist.read_text().replace("#EXT-X-ENDLIST", ""))
+    pages = {f"/{path.name}": path.read_bytes() for path in tmp_path.iterdir()}
+    with http_server(files(pages)) as base:
+        run = watch(f"{base}/live.m3u8", is_live=True, read_timeout_s=1.0)
+    assert isinstance(run.error, SourceStalledError)
+    assert run.clips
+
+
+def test_a_stream_that_sound_has_joined_ends_like_any_other(tmp_path: Path) -> None:
+    silent = ts(Footage(duration_s=3, gop_s=1.0))
+    # The second programme map names a stream more than the first, long after the source was opened.
+    joined = ts(Footage(duration_s=2, gop_s=1.0, sound=True))
+    with http_server(live(silent * 3 + joined, then_hang=False)) as base:
+        run = watch(f"{base}/live.ts", is_live=True)
+    assert run.error is None
+    assert run.clips
 
 
 def test_live_flv_over_http() -> None:
