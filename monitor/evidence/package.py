@@ -14,10 +14,11 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import structlog
 
@@ -220,13 +221,12 @@ def _copy(folder: Path, name: str, video: Video) -> dict[str, Any] | None:
     target = folder / name
     reason = "unreadable"
     try:
-        # Without blocking: opening a pipe that nobody writes to would wait for ever.
-        with os.fdopen(os.open(video.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as source:
-            status = os.fstat(source.fileno())
+        with _opened(video.path) as descriptor:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
                 reason = "not_a_file"
-            elif not (digest := _copy_bytes(source, target, video.most_bytes)):
-                reason = "too_large"
+            elif not (digest := _copy_bytes(descriptor, target, video.most_bytes)):
+                reason = "wrong_size"
             elif digest.hexdigest() != video.sha256:
                 reason = "other_content"
             else:
@@ -245,11 +245,21 @@ def _copy(folder: Path, name: str, video: Video) -> dict[str, Any] | None:
     return None
 
 
-def _copy_bytes(source: BinaryIO, target: Path, most_bytes: int) -> hashlib._Hash | None:
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    # Without blocking: opening a pipe that nobody writes to would wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _copy_bytes(source: int, target: Path, most_bytes: int) -> hashlib._Hash | None:
     """Return the SHA-256 of what was copied; None if there is more than `most_bytes`, or nothing."""
     digest, left_bytes = hashlib.sha256(), most_bytes
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb") as file:
-        while block := source.read(_BLOCK_BYTES):
+        while block := os.read(source, _BLOCK_BYTES):
             left_bytes -= len(block)
             if left_bytes < 0:
                 return None
