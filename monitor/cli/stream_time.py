@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.detect.persistence import DetectionRule, Detector, Raised
+from monitor.errors import LivecordonError
 from monitor.protocol.decision import Decision, EffectRequest, IncidentState
 from monitor.protocol.definition import Definition
 from monitor.protocol.events import DeadlinePassed, DetectionCleared, DetectionRaised, EffectFinished, Event
@@ -18,6 +19,7 @@ Record = dict[str, Any]
 """One line of ``livecordon watch --json``; `type` says which kind."""
 
 _DIGITS = 3
+_MOST_EFFECTS_AT_ONCE = 200
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +27,7 @@ class StreamTimeRun:
     """Feeds scores to the real detector and protocol; deadlines run in stream time.
 
     Every effect counts as done at once, so that the protocol goes on as it would behind a media server that obeys.
+    A protocol that then never comes to rest raises LivecordonError (`reason` ``endless_protocol``).
 
     Attributes:
         clips: Clips judged so far.
@@ -112,9 +115,17 @@ class StreamTimeRun:
 
     def _handle(self, event: Event, at_s: float) -> Iterator[Record]:
         events: deque[Event | EffectRequest] = deque([event])
+        effects = 0
         while events:
             item = events.popleft()
             if isinstance(item, EffectRequest):
+                effects += 1
+                if effects > _MOST_EFFECTS_AT_ONCE:
+                    raise LivecordonError(
+                        f"protocol {self.definition.name} answers its own effects without end, in state {self.state}; "
+                        "put a deadline between them",
+                        reason="endless_protocol",
+                    )
                 yield self._effect_record(item, at_s)
                 item = EffectFinished(item.key, item.kind, EffectOutcome.SUCCEEDED)
                 if self._closed:
