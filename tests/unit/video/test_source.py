@@ -17,6 +17,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from typing_extensions import override
 
 from monitor.errors import SourceError, SourceLimitError, SourceStalledError
 from monitor.video import opening
@@ -482,15 +483,16 @@ def test_a_live_playlist_to_which_nothing_is_added_has_stalled(tmp_path: Path, m
 
 
 def test_the_end_of_a_source_that_streams_have_joined_is_its_end(tmp_path: Path) -> None:
-    def trips_at_the_end() -> Iterator[Packet[Stream]]:
-        raise IndexError
-        yield
+    class TripsAtTheEnd(Iterator[Packet[Stream]]):
+        @override
+        def __next__(self) -> Packet[Stream]:
+            raise IndexError
 
     path = film(tmp_path / "v.mp4", Footage(duration_s=1))
     with VideoSource.open(str(path), open_timeout_s=5, read_timeout_s=2, live=False) as source:
         assert source._opened is not None
         # As PyAV does, depending on what lay in memory before, where its list of streams has become too short.
-        assert _next_packet(trips_at_the_end(), source._opened) is None
+        assert _next_packet(TripsAtTheEnd(), source._opened) is None
 
 
 def test_live_flv_over_http() -> None:
