@@ -123,6 +123,32 @@ async def test_a_stopped_watcher_is_replaced_and_its_streams_are_scored_again(vi
         assert not is_running(pid_of(victim))
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_twenty_streams_of_one_watcher_are_all_scored_again(
+    video: Path, how: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon = Daemon()
+    async with daemon.watching(replace(SETTINGS, watchers=1)) as watchers:
+        names = await watch_files(watchers, video, 20)
+        await until(lambda: daemon.scored_since(0) == names)
+        victim = busiest(watchers)
+        assert set(victim.streams) == names
+        struck = time.monotonic()
+        os.kill(pid_of(victim), how)
+        await until(lambda: daemon.faults)
+        found_out_s = time.monotonic() - struck
+        mark = len(daemon.observations)
+        await until(lambda: daemon.scored_since(mark) == names)
+        scored_again_s = time.monotonic() - struck
+        assert {("stalled", "watcher_died")} <= {(s.state.value, s.reason) for s in daemon.statuses}
+        assert not is_running(pid_of(victim))
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{how.name}: found out after {found_out_s:.1f} s, 20 streams scored after {scored_again_s:.1f} s\n"
+        )
+    assert scored_again_s - found_out_s < SCORED_AGAIN_S
+
+
 async def test_a_crash_inside_a_library_names_itself_in_the_log(
     video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
