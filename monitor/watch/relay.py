@@ -19,7 +19,8 @@ _OWN_FIELDS = frozenset({"event", "level", "timestamp", "logger"})
 _LEVELS = frozenset({"debug", "info", "warning", "error"})
 # What `faulthandler` writes when a library crashes; it names functions and files of ours, never data.
 _CRASH = re.compile(
-    r'(Fatal Python error: [\w ]+|(Current t|T)hread 0x[0-9a-f]+ .*|  File "[^"]{1,200}", line \d+ in \w+)'
+    r"(Fatal Python error: [\w ]+|(Stack|(Current t|T)hread 0x[0-9a-f]+) \(most recent call first\):|"
+    r'  File "[^"]{1,200}", line \d+ in \w+)'
 )
 
 

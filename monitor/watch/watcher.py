@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     confinement.forbid_core_dumps()
     confinement.limit_address_space(options.address_space_bytes)
     seam_in, seam_out = _claim_pipes()
-    faulthandler.enable()
+    # The thread that crashed; all of them would be more lines than the daemon repeats, its own among the last.
+    faulthandler.enable(all_threads=False)
     configure_logging(options.log_level, "json")
     # One stream thread or the inference thread works at a time; OpenCV's own pool would only fight them.
     cv2.setNumThreads(1)

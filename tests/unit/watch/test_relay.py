@@ -56,10 +56,10 @@ def test_what_does_not_look_like_our_own_is_counted_and_not_repeated(raw: bytes)
     assert logs[-1]["lines"] == 1
 
 
-def test_a_crash_says_where_it_happened() -> None:
+@pytest.mark.parametrize("head", [b"Stack", b"Current thread 0x00007f0000001234"])
+def test_a_crash_says_where_it_happened(head: bytes) -> None:
     raw = (
-        b"Fatal Python error: Segmentation fault\n\n"
-        b"Current thread 0x00007f0000001234 (most recent call first):\n"
+        b"Fatal Python error: Segmentation fault\n\n" + head + b" (most recent call first):\n"
         b'  File "/x/monitor/watch/watcher.py", line 12 in main\n'
     )
     told = [entry["line"] for entry in relayed(raw) if entry["event"] == "watcher_crash_trace"]
