@@ -54,10 +54,12 @@ class Told:
     decided: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     last: str = "nothing"
+    detail: str = ""
 
     def __call__(self, status: StreamStatus) -> None:
         if not self.over.is_set():
             self.last = f"{status.state.value} {status.reason}"
+            self.detail = status.detail
         if status.state is not WatchState.OPENING and status.reason not in ("watcher_died", "quarantine_wait"):
             self.decided.set()
         if status.state in (WatchState.ENDED, WatchState.FAILED, WatchState.STALLED):
@@ -170,10 +172,14 @@ async def _streamed(request: web.Request, data: bytes) -> web.StreamResponse:
 
 
 class Show:
-    """Has the watchers meet damaged inputs, so many at a time, and notes which were not dealt with in time."""
+    """Has the watchers meet damaged inputs, so many at a time.
+
+    Notes which were not dealt with in time, and which raised what nobody expected.
+    """
 
     def __init__(self, daemon: Daemon, watchers: Watchers, studio: Studio, folder: Path) -> None:
         self.late: list[str] = []
+        self.surprises: list[str] = []
         self.outcomes: dict[str, int] = {}
         self._daemon, self._watchers, self._studio, self._folder = daemon, watchers, studio, folder
         self._originals = Originals.filmed()
@@ -205,6 +211,8 @@ class Show:
                 self.late.append(f"case {number} ({case.what}): {told.last}")
         await self._watchers.release(name)
         del self._daemon.told[name]
+        if told.last == "failed internal_error":
+            self.surprises.append(f"case {number} ({case.what}): {told.detail}")
         self.outcomes[told.last] = self.outcomes.get(told.last, 0) + 1
 
     @contextmanager
@@ -264,6 +272,7 @@ async def test_no_damaged_input_harms_the_daemon_the_watcher_or_its_other_stream
         ]
 
         assert show.late == []
+        assert show.surprises == []
         assert max(gaps_s.values()) < (AFTER_A_DEATH_S if daemon.deaths else HEALTHY_GAP_S)
         await until(lambda: sum(view.ready for view in watchers.stats()) >= 2, deadline_s=60)
         (after_pid,) = (view.pid for view in watchers.stats() if view.streams)
