@@ -10,9 +10,9 @@ CARD = """\
 
 {summary}
 
-It looks at eight frames over half a second, 128 x 96 pixels, grey, and at the DIS optical flow between them. It takes the
-camera's own motion out, measures how fast, how erratic, how many-directed and how concentrated the rest is, and turns
-that into a probability. It knows nothing of faces, bodies, places, sound or words, and keeps no pictures.
+It looks at eight frames over half a second, 64 x 48 pixels, grey, and at Farneback's optical flow between them. It takes
+the camera's own motion out, measures how fast, how erratic, how many-directed and how concentrated the rest is, and turns
+those 56 numbers into a probability with three small neural networks. It knows nothing of faces, bodies, places, sound or words, and keeps no pictures.
 
 ## Use
 

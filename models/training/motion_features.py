@@ -13,12 +13,14 @@ import numpy as np
 from models.training.graph_builder import GraphBuilder
 
 FRAMES = 8
-WIDTH = 128
-HEIGHT = 96
+WIDTH = 64
+HEIGHT = 48
 SPACING_S = 1 / 15
 PAIRS = FRAMES - 1
 CELL = 4
 """Flow is averaged over square cells of this many pixels."""
+BLOCK = 4
+"""Side in pixels of the blocks whose brightness is compared."""
 ROWS, COLUMNS = HEIGHT // CELL, WIDTH // CELL
 CELLS = ROWS * COLUMNS
 FRAME_SIZE_PX = math.sqrt(WIDTH * HEIGHT)
@@ -194,15 +196,15 @@ class MotionFeatures:
         self._over_time("own_motion", g.div(self.total_speed, raw_speed, floor=STILL * CELLS))
 
     def _brightness(self) -> None:
-        """Differences of 8-pixel blocks, per second and relative to the picture's contrast."""
+        """Differences of blocks, per second and relative to the picture's contrast."""
         g = self.graph
         luma = g.reshape(g.op("Cast", self.luma, to=1), [-1, FRAMES, HEIGHT, WIDTH])
         deviation = g.op("Abs", g.sub(luma, g.mean(luma, [2, 3], keepdims=True)))
         contrast = g.add(g.mean(deviation, [1, 2, 3], keepdims=True), g.const(8.0))
         difference = g.op("Abs", g.sub(g.slice(luma, 1, 1, FRAMES), g.slice(luma, 1, 0, PAIRS)))
-        blocks = g.op("AveragePool", difference, kernel_shape=[8, 8], strides=[8, 8])
+        blocks = g.op("AveragePool", difference, kernel_shape=[BLOCK, BLOCK], strides=[BLOCK, BLOCK])
         blocks = g.div(g.div(blocks, contrast), self.seconds)
-        count = (HEIGHT // 8) * (WIDTH // 8)
+        count = (HEIGHT // BLOCK) * (WIDTH // BLOCK)
         blocks = g.reshape(blocks, [-1, PAIRS, count])
         mean = g.mean(blocks, [2])
         self._over_time("change", g.log(mean, 0.05))

@@ -12,10 +12,10 @@ import onnx
 import yaml
 from numpy.typing import NDArray
 
-from models.training.fitting import STRONGEST, Head
+from models.training.fitting import STRONGEST, Head, Layer
 from models.training.graph_builder import GraphBuilder
 from models.training.motion_features import FRAMES, HEIGHT, SPACING_S, WIDTH, MotionFeatures
-from models.training.samples import FLOW_PRESET
+from models.training.samples import FLOW_WINDOW_PX
 from monitor.classify.manifest import Manifest
 from monitor.classify.onnx_classifier import OnnxClassifier
 from monitor.classify.package import load_package
@@ -33,8 +33,18 @@ def build_graph(head: Head) -> onnx.ModelProto:
     measured = MotionFeatures(graph)
     scaled = graph.div(graph.sub(measured.matrix(), graph.const(head.mean)), graph.const(head.std))
     scaled = graph.op("Clip", scaled, graph.const(-STRONGEST), graph.const(STRONGEST))
-    logits = graph.add(graph.op("MatMul", scaled, graph.const(head.weights[:, None])), graph.const([head.bias]))
-    return graph.build("violent_motion", {"score": (graph.op("Sigmoid", logits), ["batch", 1])})
+    logits = [_network(graph, scaled, layers) for layers in head.networks]
+    mean = graph.mul(graph.op("Sum", *logits), graph.const([head.slope / len(logits)]))
+    score = graph.op("Sigmoid", graph.add(mean, graph.const([head.offset])))
+    return graph.build("violent_motion", {"score": (score, ["batch", 1])})
+
+
+def _network(graph: GraphBuilder, values: str, layers: tuple[Layer, ...]) -> str:
+    for number, (weights, bias) in enumerate(layers):
+        values = graph.op(
+            "Gemm", graph.op("Relu", values) if number else values, graph.const(weights), graph.const(bias)
+        )
+    return values
 
 
 def write_package(folder: Path, model: onnx.ModelProto, facts: dict[str, Any]) -> None:
@@ -63,7 +73,13 @@ def write_package(folder: Path, model: onnx.ModelProto, facts: dict[str, Any]) -
         },
         "inputs": [
             {"name": "luma", "kind": "luma", "layout": "NTHW", "dtype": "uint8"},
-            {"name": "flow", "kind": "dis_flow", "layout": "NTHWC", "dtype": "float32", "preset": FLOW_PRESET},
+            {
+                "name": "flow",
+                "kind": "farneback_flow",
+                "layout": "NTHWC",
+                "dtype": "float32",
+                "window_px": FLOW_WINDOW_PX,
+            },
             {"name": "gaps", "kind": "spacing", "layout": "NT", "dtype": "float32"},
         ],
         "outputs": [{"name": "score", "labels": [LABEL], "activation": "none"}],
@@ -94,17 +110,17 @@ def as_clip(frames: NDArray[np.uint8], times_s: NDArray[np.float64]) -> Clip:
 def self_test_clips() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Return made-up clips, ``(3, T, H, W, 3)``, and their times, ``(3, T)``: still, panning, discs that fight."""
     rng = np.random.default_rng(7)
-    noise = cv2.GaussianBlur(rng.random((HEIGHT * 2, WIDTH * 2)).astype(np.float32), (0, 0), 4)
+    noise = cv2.GaussianBlur(rng.random((HEIGHT * 2, WIDTH * 2)).astype(np.float32), (0, 0), 3)
     texture = cv2.normalize(noise, None, 16, 235, cv2.NORM_MINMAX).astype(np.uint8) & 0xF8  # type: ignore[call-overload] # None is allowed
     still = [texture[:HEIGHT, :WIDTH]] * FRAMES
-    pan = [texture[step * 2 : step * 2 + HEIGHT, step * 4 : step * 4 + WIDTH] for step in range(FRAMES)]
-    places = rng.uniform((20, 20), (WIDTH - 20, HEIGHT - 20), (6, 2))
+    pan = [texture[step : step + HEIGHT, step * 2 : step * 2 + WIDTH] for step in range(FRAMES)]
+    places = rng.uniform((10, 10), (WIDTH - 10, HEIGHT - 10), (6, 2))
     fight = []
     for _ in range(FRAMES):
-        places = np.clip(places + rng.normal(0, 7, places.shape), 8, (WIDTH - 8, HEIGHT - 8))
+        places = np.clip(places + rng.normal(0, 4, places.shape), 4, (WIDTH - 4, HEIGHT - 4))
         picture = texture[:HEIGHT, :WIDTH].copy()
         for number, (x, y) in enumerate(places):
-            cv2.circle(picture, (int(x), int(y)), 6 + number, (40 * number,), -1)
+            cv2.circle(picture, (int(x), int(y)), 3 + number, (40 * number,), -1)
         fight.append(picture)
     grey = np.stack([np.stack(clip) for clip in (still, pan, fight)])
     times_s = np.stack([np.arange(FRAMES) * SPACING_S, np.arange(FRAMES) * SPACING_S, np.arange(FRAMES) * 0.08])

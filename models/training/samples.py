@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -16,24 +15,29 @@ from models.training.clips import Video
 from models.training.graph_builder import GraphBuilder
 from models.training.motion_features import MotionFeatures
 from models.training.windows import Disturbance, Window, hard_normal, plain_window, starts
-from monitor.classify.preparation import dis_flow
+from monitor.classify.preparation import farneback_flow
 
-FLOW_PRESET: Literal["ultrafast", "fast"] = "fast"
+FLOW_WINDOW_PX = 7
 EVALUATION_ONLY = frozenset({"active-eval"})
 """Datasets whose licence forbids training a model that ships."""
 
 PLAIN_PER_VIDEO = 12
-DISTURBED_PER_VIDEO = {"scfd": 8, "benign": 16, "active": 24}
-HARD_NORMALS = 1200
+DISTURBED_PER_VIDEO = {"scfd": 30, "benign": 60, "active": 90}
+"""The normal sets beside the surveillance videos are small: they are seen in more variations."""
+STRONGLY_DISTURBED = 0.15
+"""Share of disturbed windows, of either label, under strong camera shake, pan and zoom."""
+SHAKEN_PER_VIDEO = 4
+HARD_NORMALS = 3750
 BATCH = 16
 
 
 class Kind(IntEnum):
-    """Where a window comes from."""
+    """Where a window comes from. Shaken ones are for evaluation only."""
 
     PLAIN = 0
     DISTURBED = 1
     HARD_NORMAL = 2
+    SHAKEN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Samples:
 
 
 def build_samples(videos: Sequence[Video], seed: int) -> Samples:
-    """Cut, disturb and measure windows of all clips; only plain ones of those that are for evaluation only."""
+    """Cut, disturb and measure windows of all clips; only plain and shaken ones of those for evaluation only."""
     graph = GraphBuilder()
     measured = MotionFeatures(graph)
     model = graph.build("features", {"features": (measured.matrix(), ["batch", len(measured.names)])})
@@ -79,7 +83,7 @@ def build_samples(videos: Sequence[Video], seed: int) -> Samples:
     return Samples(np.concatenate(rows), tuple(measured.names), video, kinds, violent)
 
 
-def balanced_weights(samples: Samples, chosen: NDArray[np.bool_], hard_share: float = 0.5) -> NDArray[np.float64]:
+def balanced_weights(samples: Samples, chosen: NDArray[np.bool_], hard_share: float = 0.4) -> NDArray[np.float64]:
     """Return weights for the `chosen` rows, 0 for the others: clips weigh the same, and so do both labels.
 
     Args:
@@ -105,10 +109,14 @@ def _windows(videos: Sequence[Video], seed: int) -> Iterator[tuple[int, Kind, Wi
     for index, video in enumerate(track(videos, description="measuring clips")):
         for first in starts(video, PLAIN_PER_VIDEO):
             yield index, Kind.PLAIN, plain_window(video, first)
+        for first in starts(video, SHAKEN_PER_VIDEO, rng):
+            if (window := Disturbance(rng, strong=True).apply(video, first)) is not None:
+                yield index, Kind.SHAKEN, window
         if video.dataset in EVALUATION_ONLY:
             continue
         for first in starts(video, DISTURBED_PER_VIDEO[video.dataset], rng):
-            if (window := Disturbance(rng).apply(video, first)) is not None:
+            strong = bool(rng.random() < STRONGLY_DISTURBED)
+            if (window := Disturbance(rng, strong=strong).apply(video, first)) is not None:
                 yield index, Kind.DISTURBED, window
     normal = [i for i, v in enumerate(videos) if not v.violent and v.dataset not in EVALUATION_ONLY]
     for _ in track(range(HARD_NORMALS), description="making hard normals"):
@@ -120,7 +128,7 @@ def _windows(videos: Sequence[Video], seed: int) -> Iterator[tuple[int, Kind, Wi
 def _measure(session: ort.InferenceSession, windows: Sequence[Window]) -> NDArray[np.float32]:
     feeds = {
         "luma": np.stack([window.luma for window in windows]),
-        "flow": np.stack([dis_flow(window.luma, FLOW_PRESET) for window in windows]),
+        "flow": np.stack([farneback_flow(window.luma, FLOW_WINDOW_PX) for window in windows]),
         "gaps": np.stack([window.gaps_s for window in windows]),
     }
     return np.asarray(session.run(None, feeds)[0], np.float32)

@@ -120,12 +120,13 @@ class Disturbance:
             speed = rng.normal(0, (4.0 if self.strong else 1.5), 2)
             path[:, :2] += np.outer(np.arange(FRAMES), speed)
         if self.strong or moving > 0.85:
-            path[:, 2] = np.linspace(0, rng.normal(0, (0.15 if self.strong else 0.06)), FRAMES)
+            growth = float(np.clip(rng.normal(0, 0.25 if self.strong else 0.06), -0.5, 0.5))
+            path[:, 2] = np.linspace(0, growth, FRAMES)
         room_y, room_x = height - side_y, width - side_x
         top, left = rng.uniform(0, 1, 2) * (room_y, room_x)
         pictures = []
-        for frame, (dx, dy, growth) in zip(frames, path, strict=True):
-            tall, wide = (min(side * (1 + growth), full) for side, full in ((side_y, height), (side_x, width)))
+        for frame, (dx, dy, grown) in zip(frames, path, strict=True):
+            tall, wide = (min(side * (1 + grown), full) for side, full in ((side_y, height), (side_x, width)))
             y = round(min(max(top + dy, 0.0), height - tall))
             x = round(min(max(left + dx, 0.0), width - wide))
             pictures.append(_scaled(frame[y : y + round(tall), x : x + round(wide)]))
@@ -138,7 +139,7 @@ class Disturbance:
             curve = np.clip(255 * (np.arange(256) / 255) ** gamma * gain + lift, 0, 255).astype(np.uint8)
             luma = curve[luma]
         if rng.random() < 0.3:
-            sigma = float(rng.uniform(0.4, 1.3))
+            sigma = float(rng.uniform(0.3, 0.9))
             luma = np.stack([cv2.GaussianBlur(picture, (0, 0), sigma) for picture in luma])
         if rng.random() < 0.25:
             noise = rng.normal(0, rng.uniform(1, 6), luma.shape)
@@ -167,41 +168,67 @@ class Disturbance:
 def hard_normal(video: Video, other: Video, rng: np.random.Generator) -> Window | None:
     """Return a made-up normal window from normal clips: what alarms naive motion detectors on live streams.
 
-    One of: strong shake with pan and zoom, a scene cut, flashes of light, a scrolling or sliding picture, a still
-    picture under camera motion, slide shows.
+    One of: a still or moving picture under strong camera shake, pan and zoom; a scene cut; a slide show; flashes of
+    light; a scrolling or sliding picture; pieces of one picture waved, swung or slid smoothly over another.
     """
-    first = int(rng.choice(starts(video, 1, rng) or [-1]))
-    if first < 0:
+    found = starts(video, 1, rng)
+    if not found:
         return None
-    kind = int(rng.integers(6))
-    if kind in (0, 4):
-        disturbance = Disturbance(rng, strong=True)
-        if kind == 0:
-            return disturbance.apply(video, first)
-        still = np.repeat(video.luma[first : first + 1], 24, axis=0)
+    kind = int(rng.integers(8))
+    if kind == 0:
+        return Disturbance(rng, strong=True).apply(video, found[0])
+    if kind == 1:
+        still = np.repeat(video.luma[found[0] : found[0] + 1], 24, axis=0)
         frozen = Video(video.path, False, video.dataset, video.group, still, np.arange(24) / 30.0)
-        return disturbance.apply(frozen, 0)
-    window = Disturbance(rng).apply(video, first)
+        return Disturbance(rng, strong=True).apply(frozen, 0)
+    window = Disturbance(rng).apply(video, found[0])
     if window is None:
         return None
     luma = window.luma.copy()
     match kind:
-        case 1 | 5:
-            others = starts(other, 1, rng)
-            second = Disturbance(rng).apply(other, others[0]) if others else None
+        case 2 | 3:
+            second = Disturbance(rng).apply(other, starts(other, 1, rng)[0]) if starts(other, 1) else None
             if second is None:
                 return None
             cut = int(rng.integers(1, FRAMES))
             luma[cut:] = second.luma[cut:]
-            if kind == 5:
+            if kind == 3:
                 luma[:cut], luma[cut:] = luma[0], luma[-1]
-        case 2:
+        case 4:
             lit = rng.random(FRAMES) < 0.4
             luma[lit] = np.clip(luma[lit] * rng.uniform(1.2, 2.2) + rng.uniform(0, 60), 0, 255).astype(np.uint8)
+        case 5:
+            step, axis = int(rng.integers(1, 8)), int(rng.integers(2))
+            luma = np.stack([np.roll(luma[0], step * index, axis=axis) for index in range(FRAMES)])
         case _:
-            step, axis = int(rng.integers(1, 14)), int(rng.integers(1, 3))
-            luma = np.stack([np.roll(luma[0], step * index, axis=axis - 1) for index in range(FRAMES)])
+            luma = _waved(luma if kind == 6 else np.repeat(luma[:1], FRAMES, axis=0), other, window.gaps_s, rng)
     return Window(luma, window.gaps_s)
+
+
+def _waved(
+    luma: NDArray[np.uint8], other: Video, gaps_s: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return the pictures with one to three patches of another clip that move along smooth paths."""
+    luma = luma.copy()
+    times_s = np.concatenate([[0.0], np.cumsum(gaps_s)])
+    for _ in range(int(rng.integers(1, 4))):
+        source = _scaled(other.luma[int(rng.integers(len(other.luma)))])
+        tall, wide = (int(rng.integers(extent // 12, extent // 2)) for extent in (HEIGHT, WIDTH))
+        top, left = int(rng.integers(HEIGHT - tall)), int(rng.integers(WIDTH - wide))
+        mask = np.zeros((HEIGHT, WIDTH), np.float32)
+        cv2.ellipse(mask, ((left + wide / 2, top + tall / 2), (wide, tall), rng.uniform(0, 180)), 1.0, -1)
+        mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), 1.0), np.float32)
+        reach = rng.normal(0, WIDTH / 13, 2)
+        drift = rng.normal(0, WIDTH / 6, 2)
+        turn, rate, phase = rng.normal(0, 25), rng.uniform(0.5, 3.0), rng.uniform(0, 2 * np.pi)
+        at = np.sin(2 * np.pi * rate * times_s + phase)
+        for index, (swing, time_s) in enumerate(zip(at, times_s, strict=True)):
+            matrix = cv2.getRotationMatrix2D((left + wide / 2, float(top + tall)), turn * swing, 1.0)
+            matrix[:, 2] += reach * swing + drift * time_s
+            cover = cv2.warpAffine(mask, matrix, (WIDTH, HEIGHT))
+            piece = cv2.warpAffine(source, matrix, (WIDTH, HEIGHT))
+            luma[index] = (luma[index] * (1 - cover) + piece * cover).astype(np.uint8)
+    return luma
 
 
 def _scaled(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
