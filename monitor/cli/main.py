@@ -44,6 +44,10 @@ COMMANDS: Final[dict[str, Lazy]] = {
     "demo": Lazy(
         "monitor.cli.demo:demo", "Publish two live streams, watch them, and see what happens when one turns violent."
     ),
+    "bench": Lazy(
+        "monitor.cli.bench:bench",
+        "Measure what watching costs on this machine, beside OpenCV, the ffmpeg command and PyAV.",
+    ),
     "check": Lazy("monitor.cli.check:check", "Check configuration, protocols, model and media servers."),
     "config-schema": Lazy("monitor.cli.schema:config_schema", "Print the JSON schema of config.yaml."),
 }
