@@ -42,6 +42,9 @@ Thresholds were chosen on these same cross-validated scores: {rule}
 They do not carry over to other material. Fights here are on fixed surveillance cameras; recall on film, sport, hand-held
 or first-person video is not known from this data.
 
+The network was chosen among nine heads on the same folds, which flatters these numbers by a per cent or two of AUC
+(docs/model-experiments.md).
+
 ## Probability
 
 Log-odds are calibrated (Platt) on cross-validated scores where fights and normal clips are equally likely. On a real

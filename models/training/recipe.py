@@ -28,7 +28,8 @@ SUMMARY = "Scores half a second of video for violent motion between people: erra
 TRAINING_DATA = (
     "Surveillance Camera Fight Dataset (Aktı, Tataroğlu, Ekenel, IPTA 2019; MIT): 150 fights and 150 ordinary scenes on "  # noqa: RUF001 - the author's name
     "fixed cameras. 46 ordinary clips (talking heads, sign language, street, people; MIT, CC BY 4.0, Apache-2.0) and 22 "
-    "clips of people and animals in motion, dance, sport, gym and games, all without violence. Normal clips made from "
+    "clips of people and animals in motion, dance, sport, gym and games, all without violence (from repositories under MIT, "
+    "Apache-2.0 and BSD licences, which say nothing of each clip). Normal clips made from "
     "them: camera shake, zoom, cuts, flashes, scrolling, slide shows, waved pieces of pictures."
 )
 LIMITS = (
