@@ -3,6 +3,9 @@
 Streams join, leave and stall all the time, as they do on a busy media server, while memory, threads, file descriptors
 and processes of the daemon's side and of its watchers are sampled. Prints a line per sample, and at the end, for each
 figure, whether it was flat or growing in the second half; writes all samples as JSON and a plot as PNG.
+
+Watchers keep a minute of every stream as evidence, and two more minutes of those that left: memory cannot be flat
+before the third minute, so a run of less than eight says nothing about it.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ CHUNKS_PER_S: Final = 5
 TURNS_PER_STREAM_MINUTE: Final = 1.0
 """Each stream leaves and joins again, changes its posture, or stalls, about once a minute."""
 STALL_S: Final = 20.0
+SHORTEST_TELLING_MINUTES: Final = 8
 GROWTH_SHARE: Final = 0.05
 """Flat is what would change by less than this share of its level within an hour, or is too small to tell from noise."""
 
@@ -295,7 +299,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
             axes.plot(minutes, [sample.assigned for sample in samples], linewidth=1.2, linestyle="--", label="assigned")
             axes.legend()
         axes.set_title(title, fontsize=10, loc="left")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * max(1.0, *(float(getattr(sample, name)) for sample in samples)))
         axes.grid(alpha=0.3)
     figure.supxlabel("minutes")
     figure.savefig(path, dpi=110)
@@ -314,6 +318,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{title:34s} {one['verdict']:8s} mean {one['mean']:8.1f}, "
             f"slope of the second half {one['slope_per_hour']:+9.1f} ± {one['error_per_hour']:.1f} per hour"
         )
+    if options.minutes < SHORTEST_TELLING_MINUTES:
+        print("too short to judge memory: evidence was still filling up")
     print(f"what happened to streams: {dict(soak.turns)}; observations: {soak.heard.observations}")
     print(f"what was said of them: {dict(soak.heard.states)}; watchers that failed: {soak.heard.faults or 'none'}")
     options.out.with_suffix(".json").write_text(
