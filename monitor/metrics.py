@@ -65,7 +65,7 @@ HTTP_REQUESTS = Counter("livecordon_http_requests_total", "Requests answered, by
 BLOCKS_ACTIVE = Gauge("livecordon_blocks_active", "Publishers barred now.")
 STORE_FAILURES = Counter("livecordon_store_failures_total", "Store operations that failed.")
 
-DROP_REASONS = ("superseded", "overload", "stopped")
+DROP_REASONS = ("superseded", "overload", "stopped", "thinned")
 RESTART_REASONS = ("exit", "unresponsive", "seam", "fault")
 HTTP_AREAS = ("api", "page", "gate", "health")
 HTTP_CODES = ("2xx", "3xx", "4xx", "5xx")

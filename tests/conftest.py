@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says something about the machine, nothing about the code.
+settings.register_profile("livecordon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("livecordon")
 
 _RTMP_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,16 +36,30 @@ class Extent:
         rounds: How often each is sampled.
         budget_s: Time for sampling in seconds, beyond which no further round is begun.
         plan: How many streams are watched in real time.
+        until_s: When no further number of streams is begun, in seconds from the start; for files, and for RTMP.
     """
 
     length_s: dict[str, int]
     rounds: int
     budget_s: float
     plan: scaling.Plan
+    until_s: dict[str, float]
 
 
-QUICK: Final = Extent({"720p30": 6, "720p30 zerolatency": 4, "1080p30": 4}, 3, 40.0, scaling.QUICK)
-THOROUGH: Final = Extent({"720p30": 30, "720p30 zerolatency": 30, "1080p30": 30}, 5, 600.0, scaling.THOROUGH)
+QUICK: Final = Extent(
+    length_s={"720p30": 8, "720p30 zerolatency": 4, "1080p30": 4},
+    rounds=3,
+    budget_s=40.0,
+    plan=scaling.QUICK,
+    until_s={"files": 70.0, "rtmp": 100.0},
+)
+THOROUGH: Final = Extent(
+    length_s={"720p30": 30, "720p30 zerolatency": 30, "1080p30": 30},
+    rounds=5,
+    budget_s=400.0,
+    plan=scaling.THOROUGH,
+    until_s={"files": math.inf, "rtmp": math.inf},
+)
 
 
 def run_bench(*, quick: bool, model: str, progress: Progress) -> Results:
@@ -59,6 +75,7 @@ def run_bench(*, quick: bool, model: str, progress: Progress) -> Results:
         LivecordonError: nothing could be measured at all.
     """
     extent = QUICK if quick else THOROUGH
+    began_s = time.monotonic()
     package = load_package(find_package(model))
     results = Results(quick=quick, machine=describe_machine(), watchers=cores(), model=package.name)
     loops = footage.make_loops(
@@ -67,31 +84,41 @@ def run_bench(*, quick: bool, model: str, progress: Progress) -> Results:
     with tempfile.TemporaryDirectory(prefix="livecordon-bench-") as name:
         folder = Path(name)
         recordings = [
-            sampling.Recording(
-                recipe.name,
-                footage.repeat(loops[recipe.name], folder / f"{number}.flv", extent.length_s[recipe.name]),
-                extent.length_s[recipe.name],
-            )
-            for number, recipe in enumerate(footage.RECIPES)
+            record(loops[recipe.name], folder, recipe.name, extent.length_s[recipe.name]) for recipe in footage.RECIPES
         ]
         _sample(results, recordings, package.clip_spec, extent, progress)
         paced = footage.repeat(loops[footage.RECIPES[0].name], folder / "paced.flv", _PACED_LENGTH_S)
+
+        def plan(source: str) -> scaling.Plan:
+            return replace(extent.plan, until_s=began_s + extent.until_s[source])
+
         settings = WatchSettings(model=str(package.folder.resolve()), watchers=results.watchers, log_level="error")
         _scale(
             results,
             "files",
-            lambda on_step: scaling.scale_files(paced, settings, extent.plan, on_step),
+            lambda on_step: scaling.scale_files(paced, settings, plan("files"), on_step),
             progress,
         )
         _scale(
             results,
             "rtmp",
-            lambda on_step: scaling.scale_rtmp(loops[footage.RECIPES[0].name], settings, extent.plan, on_step),
+            lambda on_step: scaling.scale_rtmp(loops[footage.RECIPES[0].name], settings, plan("rtmp"), on_step),
             progress,
         )
     _explain(results)
     results.machine["load_after"] = load_now()
     return results
+
+
+def record(loop: Path, folder: Path, name: str, length_s: int) -> sampling.Recording:
+    """Write a recording of `length_s` seconds and its short companion into `folder`."""
+    stem = name.replace(" ", "-")
+    return sampling.Recording(
+        name=name,
+        file=footage.repeat(loop, folder / f"{stem}.flv", length_s),
+        warm_up_file=footage.repeat(loop, folder / f"{stem}-short.flv", footage.GOP_S),
+        length_s=length_s,
+    )
 
 
 def _sample(

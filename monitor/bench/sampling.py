@@ -61,10 +61,11 @@ CONTENDERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A stream on disk: its recipe's name, the file, and its length in seconds."""
+    """A stream on disk: its recipe's name, the file, a short one of the same kind, and the first one's length in seconds."""
 
     name: str
     file: Path
+    warm_up_file: Path
     length_s: float
 
 
@@ -123,6 +124,7 @@ def _job(contender: Contender, recording: Recording, spec: ClipSpec) -> Job:
     return Job(
         method=contender.method,
         file=str(recording.file),
+        warm_up_file=str(recording.warm_up_file),
         frames=1 if single else spec.frames,
         spacing_s=1 / SPACED_FPS if single else spec.spacing_s,
         width=spec.width,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import tempfile
+import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -31,18 +33,22 @@ class Plan:
     """How far to go.
 
     Attributes:
-        shares: Numbers of streams to try after one alone, as shares of what the cost of the streams so far promises.
+        first: The number of streams to begin with.
+        shares: Numbers to try after that, as shares of what the cost of the streams so far promises.
         halvings: How often to halve the gap between the most that were kept and the fewest that were lost.
         measure_s: How long each number is measured, in seconds.
+        until_s: When no further number is begun, on the monotonic clock.
     """
 
+    first: int
     shares: tuple[float, ...]
     halvings: int
     measure_s: float
+    until_s: float = math.inf
 
 
-QUICK: Final = Plan(shares=(0.5, 0.9), halvings=1, measure_s=4)
-THOROUGH: Final = Plan(shares=(0.25, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3), halvings=2, measure_s=16)
+QUICK: Final = Plan(first=8, shares=(0.5, 0.85), halvings=1, measure_s=4)
+THOROUGH: Final = Plan(first=1, shares=(0.25, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3), halvings=2, measure_s=16)
 
 Told = Callable[[Step], None]
 
@@ -82,24 +88,28 @@ async def _scale(urls: Callable[[int], Sequence[str]], settings: WatchSettings, 
         on_step(step)
         return step
 
-    kept = await take(1)
-    if not kept.in_real_time:
-        return
-    lost: Step | None = None
-    for share in plan.shares:
-        streams = min(_MOST_STREAMS, max(kept.streams + 1, round(_promised(kept, settings) * share)))
+    kept, lost = 0, 0
+    promised = float(plan.first)
+    for share in (1.0, *plan.shares):
+        if kept and time.monotonic() > plan.until_s:
+            return
+        streams = min(_MOST_STREAMS, max(kept + 1, round(promised * share)))
         step = await take(streams)
         if not step.in_real_time:
-            lost = step
+            lost = streams
             break
-        kept = step
-        if streams == _MOST_STREAMS:
+        kept = streams
+        if kept == _MOST_STREAMS:
             return
+        promised = _promised(step, settings)
     for _ in range(plan.halvings):
-        if lost is None or lost.streams - kept.streams < 2:
+        if lost - kept < 2 or time.monotonic() > plan.until_s:
             return
-        step = await take((kept.streams + lost.streams) // 2)
-        kept, lost = (step, lost) if step.in_real_time else (kept, step)
+        streams = (kept + lost) // 2
+        if (await take(streams)).in_real_time:
+            kept = streams
+        else:
+            lost = streams
 
 
 def _promised(step: Step, settings: WatchSettings) -> float:

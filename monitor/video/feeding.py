@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -39,6 +40,18 @@ class ReadPacket:
     is_keyframe: bool
 
 
+class DecodeSlots(Protocol):
+    """Whom a stream asks before it decodes a packet; `threading.Semaphore` is one."""
+
+    def acquire(self, *, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for a slot; whether there was one."""
+        ...
+
+    def release(self) -> None:
+        """Give the slot back."""
+        ...
+
+
 class FrameFeed:
     """Decodes packets, one at a time, while holding a decode slot, and shows each frame before giving it back.
 
@@ -55,7 +68,7 @@ class FrameFeed:
         decoder: FrameDecoder,
         keep: Callable[[float, float, bytes], None] | None,
         stop: threading.Event,
-        decode_slots: threading.Semaphore | None,
+        decode_slots: DecodeSlots | None,
     ) -> None:
         self.frames = 0
         self._timeline = timeline

@@ -20,7 +20,7 @@ from monitor.video.parts import Like, StoredPacket, pack_like, packet_head, part
 
 _MP4_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 
-BUFFER_BYTES: Final = 256 * 1024
+BUFFER_BYTES: Final = 128 * 1024
 """A group of pictures is handed to the store in chunks of this size: less often costs memory, more often costs time."""
 
 _PART_BYTES: Final = 1024 * 1024

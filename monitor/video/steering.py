@@ -12,6 +12,7 @@ Publishers choose timestamps and keyframe marks, so neither may decide whether a
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from av.video.frame import VideoFrame
 
 from monitor.video.clip import Clip, ClipSpec
 from monitor.video.decoder import FrameDecoder, FrameScaler, Skip
-from monitor.video.feeding import FrameFeed, ReadPacket
+from monitor.video.feeding import DecodeSlots, FrameFeed, ReadPacket
 from monitor.video.sampling import Candidate, SlidingSampler, WindowSampler, span_s
 from monitor.video.timeline import Timeline
 from monitor.vocabulary import Posture
@@ -45,6 +46,20 @@ PATIENCE_WITH_BREAKS_S = 10.0
 RELAX_AFTER_S = 60.0
 """How long a stream is decoded more fully than usual before the cheaper way is tried again."""
 
+PATIENCE_AT_HEAD = 0.75
+"""How long the decoding of a head may be put off, as a share of the time since the head before."""
+
+_SHORTEST_PATIENCE_S, _LONGEST_PATIENCE_S = 0.5, 1.5
+
+FAR_BEHIND_S = 1.0
+"""A head that is read so much later than the stream's time says is left out: the newest are worth more."""
+
+MOST_LEFT_OUT_S = 10.0
+"""But not for longer than this, for it is the publisher who says what time it is."""
+
+_DRIFT = 0.001
+"""How much slower than ours a publisher's clock may run without looking late."""
+
 _JITTER_S = 0.05
 _DECODED_REMEMBERED = 32
 """Twice the frames that H.264 and HEVC let a frame refer to: any two that one lies between are among them."""
@@ -58,7 +73,8 @@ class SteeringPorts:
     posture: Callable[[], Posture]
     keep: Callable[[float, float, bytes], None] | None
     stop: threading.Event
-    decode_slots: threading.Semaphore | None
+    decode_slots: DecodeSlots | None
+    admit: Callable[[float], bool] | None = None
 
 
 class _Rungs:
@@ -112,6 +128,9 @@ class Steering:
         self._trusts_marks = True
         self._sliding: SlidingSampler[VideoFrame] | None = None
         self._sampled_at_s: float | None = None
+        self._head_s: float | None = None
+        self._offset_s = math.inf
+        self._admitted_at = -math.inf
         self._unseen_packets = 0
         self._not_before_s = 0.0
         self._broken_at_s: float | None = None
@@ -160,7 +179,7 @@ class Steering:
     def _take_calm(self, read: ReadPacket) -> None:
         now_s = read.placed.time_s
         if read.is_keyframe and self._trusts_marks:
-            self._reach_head(now_s)
+            self._reach_head(read)
         if not self._following or self._burst_held_from is not None:
             self._hold(read)
         if not self._following:
@@ -177,12 +196,15 @@ class Steering:
         if self._window is None or self._has_had_enough(read, self._window):
             self._end_burst(self._burst_held_from)
 
-    def _reach_head(self, now_s: float) -> None:
+    def _reach_head(self, read: ReadPacket) -> None:
+        now_s = read.placed.time_s
         if self._window is None:
             if self._following:
                 self._feed.drain(self._see)
                 self._following = False
             if self._unseen_s(now_s) < CALM_SHORTEST_S - _JITTER_S and self._clips:
+                return
+            if not self._is_admitted(read):
                 return
             self._open_window(now_s)
             self._following = True
@@ -191,6 +213,27 @@ class Steering:
             self._burst_held_from = len(self._held)
             self._burst_times_s = []
             self._frames_before_burst = self._feed.frames
+
+    def _is_admitted(self, read: ReadPacket) -> bool:
+        """Whether there is room to decode this head; if not, it counts as looked at, and what came before it is let go."""
+        if self._ports.admit is None:
+            return True
+        now_s = read.placed.time_s
+        since_s = 0.0 if self._head_s is None else now_s - self._head_s
+        self._head_s = now_s
+        offset_s = read.arrived_at - now_s
+        self._offset_s = min(offset_s, self._offset_s + since_s * _DRIFT)
+        patience_s = min(max(since_s * PATIENCE_AT_HEAD, _SHORTEST_PATIENCE_S), _LONGEST_PATIENCE_S)
+        if offset_s - self._offset_s > FAR_BEHIND_S and read.arrived_at - self._admitted_at < MOST_LEFT_OUT_S:
+            patience_s = 0.0
+        if self._ports.admit(patience_s):
+            self._admitted_at = read.arrived_at
+            return True
+        self._held.clear()
+        self._held_bytes = 0
+        self._sampled_at_s = now_s
+        self._unseen_packets = 0
+        return False
 
     def _has_had_enough(self, read: ReadPacket, window: WindowSampler[VideoFrame]) -> bool:
         """Whether every frame up to the window's end is in the codec, so that draining it completes the clip."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from monitor.classify.port import Classifier
+from monitor.watch.admission import DROP_THINNED, DecodeAdmission
 from monitor.watch.confinement import lower_thread_priority, resident_bytes
 from monitor.watch.inference import InferenceThread
 from monitor.watch.messages import (
@@ -96,17 +97,19 @@ class Engine:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closing: threading.Event = field(default_factory=threading.Event)
     _handing_over: threading.Lock = field(default_factory=threading.Lock)
+    _admission: DecodeAdmission = field(init=False, repr=False)
     _ports: StreamPorts = field(init=False, repr=False)
     _inference: InferenceThread = field(init=False, repr=False)
     _watchdog: threading.Thread = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._admission = DecodeAdmission(self.settings.decode_slots)
         self._ports = StreamPorts(
             open_source=self.open_source,
             clip_spec=self.classifier.clip_spec,
             open_timeout_s=self.settings.open_timeout_s,
             read_timeout_s=self.settings.read_timeout_s,
-            decode_slots=threading.Semaphore(self.settings.decode_slots),
+            decode_slots=self._admission,
             nice=self.settings.nice,
             pending=self.pending,
             recent=self.recent,
@@ -261,6 +264,8 @@ class Engine:
     def _stats(self) -> WatcherStats:
         watches = self._all_watches()
         dropped = self.pending.dropped()
+        if thinned := self._admission.thinned:
+            dropped[DROP_THINNED] = thinned
         if self._stopped_late:
             dropped[DROP_STOPPED] = dropped.get(DROP_STOPPED, 0) + self._stopped_late
         return WatcherStats(

@@ -14,9 +14,11 @@ import structlog
 from monitor.errors import SourceError, SourceLimitError, SourceStalledError
 from monitor.redact import redact_text
 from monitor.video.clip import Clip, ClipSpec
+from monitor.video.feeding import DecodeSlots
 from monitor.video.ring import PacketRing
 from monitor.video.source import KeptSample, SourceInfo
 from monitor.vocabulary import Posture, WatchState
+from monitor.watch.admission import DecodeAdmission, DecodeLease
 from monitor.watch.backoff import Backoff
 from monitor.watch.confinement import lower_thread_priority
 from monitor.watch.messages import EvidenceFrame, StreamStatus
@@ -51,9 +53,10 @@ class Source(Protocol):
         posture: Callable[[], Posture],
         keep: Callable[[KeptSample], None] | None,
         stop: threading.Event,
-        decode_slots: threading.Semaphore | None,
+        decode_slots: DecodeSlots | None,
         on_progress: Callable[[], None] | None = None,
         ring: PacketRing | None = None,
+        admit: Callable[[float], bool] | None = None,
     ) -> Iterator[Clip]:
         """As `VideoSource.clips`."""
         ...
@@ -85,7 +88,7 @@ class StreamPorts:
     clip_spec: ClipSpec
     open_timeout_s: float
     read_timeout_s: float
-    decode_slots: threading.Semaphore
+    decode_slots: DecodeAdmission
     nice: int
     pending: PendingClips
     recent: RecentSamples
@@ -117,6 +120,7 @@ class StreamWatch:
     _reporting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _thread: threading.Thread | None = field(default=None, repr=False)
     _ring: PacketRing | None = field(default=None, repr=False)
+    _lease: DecodeLease = field(init=False, repr=False)
     _state: WatchState | None = None
     _reason: str = ""
     _detail: str = ""
@@ -125,6 +129,8 @@ class StreamWatch:
     _retry: Backoff = field(default_factory=lambda: Backoff(_RETRY_FIRST_S, _RETRY_LONGEST_S, immediate=1), repr=False)
     _after_end: Backoff = field(default_factory=lambda: Backoff(_ENDED_FIRST_S, _ENDED_LONGEST_S), repr=False)
 
+    def __post_init__(self) -> None:
+        self._lease = self.ports.decode_slots.lease(lambda: self.posture)
 
     def start(self) -> None:
         """Start the stream's thread."""
@@ -234,7 +240,9 @@ class StreamWatch:
                 posture=lambda: self.posture,
                 keep=self._keep,
                 stop=self._stop,
-                decode_slots=self.ports.decode_slots,
+                decode_slots=self._lease,
+                # Files wait for whoever reads them: there is no newer head to hurry to.
+                admit=self._lease.admit if live else None,
                 on_progress=self._on_progress,
                 ring=self._ring,
             )
@@ -242,6 +250,7 @@ class StreamWatch:
                 if self._stop.is_set():
                     return
                 self.cpu_s = time.thread_time()
+                self._lease.looked()
                 self.ports.pending.put(PendingClip(self.stream_id, clip, self))
         finally:
             source.close()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from monitor.video.clip import Clip, ClipSpec
+from monitor.video.feeding import DecodeSlots
 from monitor.video.ring import PacketRing
 from monitor.video.source import KeptSample, SourceInfo
 from monitor.vocabulary import Posture
@@ -80,9 +81,10 @@ class ScriptedSource:
         posture: Callable[[], Posture],
         keep: Callable[[KeptSample], None] | None,
         stop: threading.Event,
-        decode_slots: threading.Semaphore | None,
+        decode_slots: DecodeSlots | None,
         on_progress: Callable[[], None] | None = None,
         ring: PacketRing | None = None,
+        admit: Callable[[float], bool] | None = None,
     ) -> Iterator[Clip]:
         """Follow the steps."""
         for step in self.steps:

@@ -76,7 +76,7 @@ async def test_every_effect_runs_once_however_often_it_is_woken(on: Bench) -> No
         await on.engine.handle(context("immediate"), ACT)
         await on.engine.handle(context("immediate", ref=CAM2), ACT)
         await until(lambda: on.notes.states.count("contained") == 2, on)
-        await until(lambda: len(performer.ended) == 12, on)
+        await until(lambda: len(performer.ended) == 14, on)
         for _ in range(20):
             runner.wake()
             await asyncio.sleep(0.002)

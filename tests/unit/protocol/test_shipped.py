@@ -160,7 +160,7 @@ def test_immediate_contains_at_once_and_says_so_when_it_is_verified() -> None:
     run = play("immediate").happens(ACT)
 
     assert run.state == "contained"
-    assert run.kinds() == ["raised", "preserve", "block", "cut", "contained", "request_review"]
+    assert run.kinds() == ["raised", "preserve", "block", "cut", "contained", "preserve", "request_review"]
     assert run.priorities_of("raised") == ["crisis"]
     assert run.effects[2][1].parameters == {"for_s": 30 * DAY_S}
 
@@ -295,7 +295,7 @@ def test_assisted_gives_people_a_minute_and_then_contains() -> None:
     assert "cut" not in run.kinds()
     run.wait(1)
 
-    assert run.kinds()[3:] == ["block", "cut", "contained", "request_review"]
+    assert run.kinds()[3:] == ["block", "cut", "contained", "preserve", "request_review"]
 
 
 def test_assisted_never_contains_below_act() -> None:

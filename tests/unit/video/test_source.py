@@ -614,3 +614,64 @@ def _write_display_matrix(path: Path, quarter_turn: tuple[int, int, int, int]) -
     a, b, c, d = (value << 16 for value in quarter_turn)
     data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
+
+
+def heads_of(path: Path, admit: Callable[[float], bool], posture: Callable[[], Posture] = lambda: Posture.CALM) -> Run:
+    run = Run()
+    with VideoSource.open(str(path), open_timeout_s=5, read_timeout_s=5, live=False) as source:
+        run.clips += source.clips(
+            SPEC, posture=posture, keep=None, stop=threading.Event(), decode_slots=None, admit=admit
+        )
+    return run
+
+
+@b_frames
+def test_heads_that_are_not_admitted_are_left_out_and_nothing_else_is(tmp_path: Path, b_frames: int) -> None:
+    path = film(tmp_path / "a.flv", Footage(duration_s=14, b_frames=b_frames))
+    answers = iter([True, False, True, False, False, True, True])
+    patience_s: list[float] = []
+
+    def admit(most_s: float) -> bool:
+        patience_s.append(most_s)
+        return next(answers)
+
+    run = heads_of(path, admit)
+    assert run.starts_s == pytest.approx([0, 4, 10, 12], abs=0.01)
+    assert patience_s == pytest.approx([0.5, *[1.5] * 6], abs=0.01)
+
+
+def test_a_stream_is_seen_at_once_when_its_posture_rises_after_heads_were_left_out(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.flv", Footage(duration_s=10))
+    heads = 0
+
+    def admit(_most_s: float) -> bool:
+        nonlocal heads
+        heads += 1
+        return False
+
+    run = heads_of(path, admit, posture=lambda: Posture.CLOSE if heads >= 3 else Posture.CALM)
+    assert run.starts_s[0] == pytest.approx(4.0, abs=0.1)
+    assert max(gaps_s(run)) < 0.6
+
+
+def test_a_stream_that_is_read_later_and_later_leaves_heads_out_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film(tmp_path / "a.flv", Footage(duration_s=30))
+
+    def later_and_later(
+        packet: Packet[VideoStream], placed: Placed, _arrived_at: float, is_keyframe: bool
+    ) -> ReadPacket:
+        return ReadPacket(packet, placed, 1000.0 + 1.2 * placed.time_s, is_keyframe)
+
+    monkeypatch.setattr("monitor.video.source.ReadPacket", later_and_later)
+    asked_s: list[float] = []
+
+    def admit(most_s: float) -> bool:
+        asked_s.append(most_s)
+        return most_s > 0
+
+    run = heads_of(path, admit)
+    # A fifth of a second is lost with each: after six seconds it is far behind, and then every tenth second is seen.
+    assert run.starts_s == pytest.approx([0, 2, 4, 14, 24], abs=0.01)
+    assert asked_s.count(0.0) == len(asked_s) - 5

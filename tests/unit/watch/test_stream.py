@@ -10,6 +10,7 @@ import pytest
 
 from monitor.errors import NoVideoError, SourceError, SourceLimitError, SourceOpenError, SourceStalledError
 from monitor.vocabulary import Posture, WatchState
+from monitor.watch.admission import DecodeAdmission
 from monitor.watch.backoff import Backoff
 from monitor.watch.messages import StreamStatus
 from monitor.watch.pending import PendingClips
@@ -40,7 +41,7 @@ class Bench:
             clip_spec=SPEC,
             open_timeout_s=1.0,
             read_timeout_s=1.0,
-            decode_slots=threading.Semaphore(1),
+            decode_slots=DecodeAdmission(1),
             nice=0,
             pending=self.pending,
             recent=self.recent,

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.vocabulary import Posture
+from monitor.watch.admission import (
+    TURNS_PER_CALMER,
+    TURNS_PER_HEAD,
+    DecodeAdmission,
+    DecodeLease,
+    Rank,
+    Turns,
+    Wanted,
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def order(*wanted: Wanted) -> list[Wanted]:
+    turns = Turns()
+    for one in wanted:
+        turns.ask(one)
+    return [turns.next() for _ in wanted]
+
+
+def test_the_closest_posture_goes_first_and_a_head_last() -> None:
+    head, begun, close, full = (Wanted(rank, 0.0) for rank in Rank)
+    assert order(head, begun, close, full) == [full, close, begun, head]
+
+
+def test_among_equals_goes_first_who_was_looked_at_longest_ago() -> None:
+    new, old, never = Wanted(Rank.HEAD, 20.0), Wanted(Rank.HEAD, 10.0), Wanted(Rank.HEAD, float("-inf"))
+    assert order(new, old, never) == [never, old, new]
+
+
+def test_among_equals_that_were_looked_at_together_the_first_to_ask_goes_first() -> None:
+    first, second = Wanted(Rank.CLOSE, 1.0), Wanted(Rank.CLOSE, 1.0)
+    assert order(first, second) == [first, second]
+
+
+def test_whoever_gave_up_gets_no_turn() -> None:
+    turns = Turns()
+    first, second = Wanted(Rank.FULL, 0.0), Wanted(Rank.HEAD, 0.0)
+    turns.ask(first)
+    turns.ask(second)
+    turns.give_up(first)
+    assert turns.next() is second
+    assert len(turns) == 0
+
+
+def served(ranks: list[Rank], turns_taken: int) -> list[list[int]]:
+    """Let streams of these ranks ask again as soon as they were served; return at which turns each was."""
+    turns = Turns()
+    at: list[list[int]] = [[] for _ in ranks]
+    streams: dict[Wanted, int] = {}
+
+    def ask(number: int, looked_at_s: float) -> None:
+        wanted = Wanted(ranks[number], looked_at_s)
+        streams[wanted] = number
+        turns.ask(wanted)
+
+    for number in range(len(ranks)):
+        ask(number, float("-inf"))
+    for turn in range(turns_taken):
+        number = streams.pop(turns.next())
+        at[number].append(turn)
+        ask(number, float(turn))
+    return at
+
+
+@given(st.lists(st.sampled_from(Rank), min_size=1, max_size=12))
+def test_no_stream_starves_whatever_the_others_want(ranks: list[Rank]) -> None:
+    longest = (TURNS_PER_HEAD + TURNS_PER_CALMER) * len(ranks)
+    for turns in served(ranks, 4 * longest):
+        gaps = [later - earlier for earlier, later in zip([0, *turns], [*turns, 4 * longest], strict=True)]
+        assert max(gaps) <= longest
+
+
+@given(st.lists(st.sampled_from([Rank.CLOSE, Rank.HEAD]), min_size=1, max_size=12))
+def test_equals_share_evenly(ranks: list[Rank]) -> None:
+    at = served(ranks, 2000)
+    for rank in set(ranks):
+        counts = [len(turns) for number, turns in enumerate(at) if ranks[number] is rank]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_close_streams_leave_calm_ones_a_quarter_and_heads_a_little() -> None:
+    close, begun, head = (len(turns) for turns in served([Rank.CLOSE, Rank.BEGUN, Rank.HEAD], 6400))
+    assert close == pytest.approx(4800, rel=0.02)
+    assert begun == pytest.approx(1500, rel=0.1)
+    assert head == 100
+
+
+def lease(admission: DecodeAdmission, posture: Posture = Posture.CALM) -> DecodeLease:
+    return admission.lease(lambda: posture)
+
+
+def in_thread(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def until_waiting(admission: DecodeAdmission, count: int) -> None:
+    ready = threading.Event()
+    for _ in range(5000):
+        if admission.waiting == count:
+            return
+        ready.wait(0.001)
+    raise TimeoutError(f"{admission.waiting} wait instead of {count}")
+
+
+def test_no_more_decode_at_once_than_there_are_slots() -> None:
+    admission = DecodeAdmission(2)
+    streams = [lease(admission) for _ in range(3)]
+    assert [stream.acquire(timeout=0) for stream in streams] == [True, True, False]
+    streams[0].release()
+    assert streams[2].acquire(timeout=0)
+
+
+def test_a_slot_that_comes_free_goes_to_the_closest_who_waits() -> None:
+    admission = DecodeAdmission(1)
+    holder = lease(admission)
+    assert holder.acquire(timeout=0)
+    got: list[str] = []
+
+    def wait_for(stream: DecodeLease, name: str) -> None:
+        assert stream.acquire(timeout=10)
+        got.append(name)
+        stream.release()
+
+    threads = []
+    for number, (name, posture) in enumerate(
+        [("calm", Posture.CALM), ("close", Posture.CLOSE), ("full", Posture.FULL)]
+    ):
+        threads.append(in_thread(lambda p=posture, n=name: wait_for(lease(admission, p), n)))  # type: ignore[misc] # mypy has no types for defaults
+        until_waiting(admission, number + 1)
+    holder.release()
+    for thread in threads:
+        thread.join(10)
+    assert got == ["full", "close", "calm"]
+    assert admission.waiting == 0
+
+
+def test_a_head_without_room_is_left_out_and_counted_and_goes_first_next_time() -> None:
+    clock = Clock()
+    admission = DecodeAdmission(1, clock)
+    holder, left_out, newer = (lease(admission) for _ in range(3))
+    assert left_out.admit(1.0)
+    clock.now_s = 1.0
+    assert newer.admit(1.0)
+    assert holder.acquire(timeout=0)
+    clock.now_s = 2.0
+    assert not left_out.admit(0.01)
+    assert admission.thinned == 1
+    got: list[str] = []
+    threads = []
+    for number, (stream, name) in enumerate([(newer, "newer"), (left_out, "left out")]):
+        threads.append(in_thread(lambda s=stream, n=name: got.append(n) if s.admit(10.0) else None))  # type: ignore[misc] # mypy has no types for defaults
+        until_waiting(admission, number + 1)
+    holder.release()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(got) == ["left out", "newer"]
+    assert admission.thinned == 1
+
+
+def test_a_head_that_is_late_is_left_out_even_where_there_is_room() -> None:
+    admission = DecodeAdmission(1)
+    assert not lease(admission).admit(0.0)
+    assert admission.thinned == 1
+
+
+def test_whoever_is_admitted_leaves_the_slot_free() -> None:
+    admission = DecodeAdmission(1)
+    assert lease(admission).admit(1.0)
+    assert lease(admission).acquire(timeout=0)
