@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 _TIDY_S: Final = 5.0
 _LOOK_AGAIN_S: Final = 0.1
+_TRIES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,6 @@ class SpoolDuty:
         if self.folder is None:
             yield HandedOver(trouble="no_spool")
             return
-        ends_s = self.clock.monotonic_s() + deadline_s
-        while (child := child_of()) is None and self.clock.monotonic_s() < ends_s:
-            await self.clock.sleep(_LOOK_AGAIN_S)
-        if child is None:
-            yield HandedOver(trouble="no_watcher")
-            return
         handover = self.folder.handover()
         try:
             folder = await asyncio.to_thread(handover.__enter__)
@@ -95,10 +90,22 @@ class SpoolDuty:
             yield HandedOver(trouble="disk")
             return
         try:
-            answer = await child.video(stream_id, folder, max(0.0, ends_s - self.clock.monotonic_s()))
-            if answer is None:
-                yield HandedOver(trouble="no_answer")
-            else:
-                yield HandedOver(folder, answer.files, answer.trouble)
+            yield await self._ask(stream_id, folder, self.clock.monotonic_s() + deadline_s, child_of)
         finally:
             await asyncio.to_thread(handover.__exit__, None, None, None)
+
+    async def _ask(
+        self, stream_id: str, folder: Path, ends_s: float, child_of: Callable[[], WatcherChild | None]
+    ) -> HandedOver:
+        asked: list[WatcherChild] = []
+        # A watcher may die while it is asked, perhaps of this very video: one more may try, not all.
+        while len(asked) < _TRIES and (left_s := ends_s - self.clock.monotonic_s()) > 0:
+            child = child_of()
+            if child is None or child in asked:
+                await self.clock.sleep(_LOOK_AGAIN_S)
+                continue
+            asked.append(child)
+            answer = await child.video(stream_id, folder, left_s)
+            if answer is not None:
+                return HandedOver(folder, answer.files, answer.trouble)
+        return HandedOver(trouble="no_answer" if asked else "no_watcher")

@@ -7,12 +7,14 @@ What it does with a stream is said by the stream's address, ``fake://<behaviour>
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from monitor.vocabulary import WatchState
 from monitor.watch.framing import decode_downward, encode_frame, read_frame
@@ -22,6 +24,7 @@ from monitor.watch.messages import (
     Evidence,
     EvidenceFrame,
     EvidenceScore,
+    EvidenceVideo,
     Message,
     Observation,
     Ping,
@@ -29,8 +32,10 @@ from monitor.watch.messages import (
     Ready,
     Release,
     RequestEvidence,
+    RequestVideo,
     SetPosture,
     StreamStatus,
+    Video,
     WatcherFault,
     WatcherStats,
 )
@@ -166,6 +171,13 @@ def _evidence(request: RequestEvidence) -> Evidence:
     return Evidence(request.request_id, request.stream_id, (frame,), (EvidenceScore(0.0, 1.0, (0.25, 0.5)),))
 
 
+def _video(request: RequestVideo) -> Video:
+    content = f"video of {request.stream_id} by {os.getpid()}".encode()
+    (Path(request.folder) / "0.mp4").write_bytes(content)
+    file = EvidenceVideo("0.mp4", len(content), hashlib.sha256(content).hexdigest(), 0.0, 1.0, 0.0, 1.0)
+    return Video(request.request_id, request.stream_id, (file,))
+
+
 def _obey(message: Downward) -> None:
     match message:
         case Assign() as stream:
@@ -181,6 +193,8 @@ def _obey(message: Downward) -> None:
             _streams[stream_id] = Assign(stream_id, _streams[stream_id].url, posture)
         case RequestEvidence() as request:
             _send(_evidence(request))
+        case RequestVideo() as request:
+            _send(_video(request))
         case Ping(number=number):
             dropped = {"superseded": _state["dropped"]}
             stats = WatcherStats(_state["scored"], dropped, 0.0, 0.0, 0)
