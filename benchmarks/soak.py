@@ -267,20 +267,25 @@ def _print_sample(sample: Sample) -> None:
 
 
 def verdicts(samples: Sequence[Sample]) -> dict[str, dict[str, float | str]]:
-    """Return for each figure its mean, its slope per hour in the second half, that slope's error, and a word."""
+    """Return for each figure its mean, its slope per hour in the second half, that slope's error, and a word.
+
+    The slope is what remains when the figure is explained by the number of streams, which comes and goes.
+    """
     half = samples[len(samples) // 2 :]
     hours = np.array([sample.second for sample in half]) / 3600
+    streams = np.array([float(sample.assigned) for sample in half])
+    causes = np.column_stack([hours - hours.mean(), streams - streams.mean(), np.ones(len(half))])
     found: dict[str, dict[str, float | str]] = {}
     for name in FIGURES:
         values = np.array([float(getattr(sample, name)) for sample in half])
-        slope, _ = np.polyfit(hours, values, 1)
-        residuals = values - np.polyval(np.polyfit(hours, values, 1), hours)
-        spread = np.sqrt(np.sum((hours - hours.mean()) ** 2))
-        error = float(residuals.std(ddof=2) / spread) if len(half) > 2 and spread else 0.0
-        growing = slope > 3 * error and slope > GROWTH_SHARE * max(1.0, float(values.mean()))
+        shares = np.linalg.lstsq(causes, values, rcond=None)[0]
+        slope, mean = float(shares[0]), float(values.mean())
+        noise = float(np.sum((values - causes @ shares) ** 2)) / max(1, len(half) - 3)
+        error = float(np.sqrt(noise * np.linalg.pinv(causes.T @ causes)[0, 0]))
+        growing = slope > 3 * error and slope > GROWTH_SHARE * max(1.0, mean)
         found[name] = {
-            "mean": round(float(values.mean()), 1),
-            "slope_per_hour": round(float(slope), 1),
+            "mean": round(mean, 1),
+            "slope_per_hour": round(slope, 1),
             "error_per_hour": round(error, 1),
             "verdict": "growing" if growing else "flat",
         }
