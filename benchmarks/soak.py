@@ -2,7 +2,7 @@
 
 Streams join, leave and stall all the time, as they do on a busy media server, while memory, threads, file descriptors
 and processes of the daemon's side and of its watchers are sampled. Prints a line per sample, and at the end, for each
-figure, whether it was flat or growing in the second half; writes all samples as JSON and a plot as PNG.
+figure, whether it was flat, growing or unclear in the second half; writes all samples as JSON and a plot as PNG.
 
 Watchers keep a minute of every stream as evidence, and two more minutes of those that left: memory cannot be flat
 before the third minute, so a run of less than eight says nothing about it.
@@ -46,7 +46,7 @@ TURNS_PER_STREAM_MINUTE: Final = 1.0
 STALL_S: Final = 20.0
 SHORTEST_TELLING_MINUTES: Final = 8
 GROWTH_SHARE: Final = 0.05
-"""Flat is what would change by less than this share of its level within an hour, or is too small to tell from noise."""
+"""Flat is what grows by less than this share of its level within an hour; what noise hides either way is unclear."""
 
 FIGURES: Final = {
     "watchers_resident_mib": "MiB resident, all watchers",
@@ -282,12 +282,13 @@ def verdicts(samples: Sequence[Sample]) -> dict[str, dict[str, float | str]]:
         slope, mean = float(shares[0]), float(values.mean())
         noise = float(np.sum((values - causes @ shares) ** 2)) / max(1, len(half) - 3)
         error = float(np.sqrt(noise * np.linalg.pinv(causes.T @ causes)[0, 0]))
-        growing = slope > 3 * error and slope > GROWTH_SHARE * max(1.0, mean)
+        bearable = GROWTH_SHARE * max(1.0, mean)
+        word = "flat" if slope + 2 * error < bearable else "growing" if slope > 3 * error + bearable else "unclear"
         found[name] = {
             "mean": round(mean, 1),
             "slope_per_hour": round(slope, 1),
             "error_per_hour": round(error, 1),
-            "verdict": "growing" if growing else "flat",
+            "verdict": word,
         }
     return found
 
