@@ -159,8 +159,9 @@ def packets(loop: Path, loop_s: int = LOOP_S) -> Iterator[Packet[Stream]]:
     turn = 0
     while True:
         with av.open(str(loop)) as source:
-            kept = [packet for packet in source.demux() if packet.dts is not None]
-            # The encoder wrote all sound behind the pictures; live streams interleave.
+            # The encoder's last sound may reach beyond the seam.
+            kept = [packet for packet in source.demux() if packet.dts is not None and decode_s(packet) < loop_s]
+            # It wrote all sound behind the pictures; live streams interleave.
             for packet in sorted(kept, key=decode_s):
                 shift = int(turn * loop_s / packet.time_base)
                 packet.pts = (packet.pts or 0) + shift

@@ -110,13 +110,13 @@ def run_bench(*, quick: bool, model: str, progress: Progress) -> Results:
     return results
 
 
-def record(loop: Path, folder: Path, name: str, length_s: int) -> sampling.Recording:
-    """Write a recording of `length_s` seconds and its short companion into `folder`."""
+def record(loop: Path, folder: Path, name: str, length_s: int, loop_s: int = footage.LOOP_S) -> sampling.Recording:
+    """Write a recording of `length_s` seconds and its short companion into `folder`; `loop` is `loop_s` seconds long."""
     stem = name.replace(" ", "-")
     return sampling.Recording(
         name=name,
-        file=footage.repeat(loop, folder / f"{stem}.flv", length_s),
-        warm_up_file=footage.repeat(loop, folder / f"{stem}-short.flv", footage.GOP_S),
+        file=footage.repeat(loop, folder / f"{stem}.flv", length_s, loop_s),
+        warm_up_file=footage.repeat(loop, folder / f"{stem}-short.flv", footage.GOP_S, loop_s),
         length_s=length_s,
     )
 

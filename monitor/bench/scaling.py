@@ -62,7 +62,7 @@ async def scale_files(file: Path, settings: WatchSettings, plan: Plan, on_step: 
     await _scale(lambda streams: [str(file)] * streams, settings, plan, on_step)
 
 
-async def scale_rtmp(loop: Path, settings: WatchSettings, plan: Plan, on_step: Told) -> None:
+async def scale_rtmp(loop: Path, settings: WatchSettings, plan: Plan, on_step: Told, *, loop_s: int = LOOP_S) -> None:
     """Watch more and more streams of a real nginx, into which encoders publish, and tell `on_step` each number.
 
     nginx and the publishers run on the same cores; their processor time is not counted, but lost to the watchers.
@@ -75,7 +75,7 @@ async def scale_rtmp(loop: Path, settings: WatchSettings, plan: Plan, on_step: T
     with tempfile.TemporaryDirectory(prefix="livecordon-bench-") as folder:
         async with RealNginx(Path(folder)) as nginx:
             base = f"{nginx.rtmp_url}/live/bench"
-            async with _published(loop, base):
+            async with _published(loop, loop_s, base):
                 urls = [f"{base}-{number}" for number in range(PUBLICATIONS)]
                 await _scale(
                     lambda streams: [urls[number % PUBLICATIONS] for number in range(streams)], settings, plan, on_step
@@ -118,10 +118,10 @@ def _promised(step: Step, settings: WatchSettings) -> float:
 
 
 @asynccontextmanager
-async def _published(loop: Path, base: str) -> AsyncIterator[None]:
+async def _published(loop: Path, loop_s: int, base: str) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "monitor.bench.publishing"),
-        *(str(loop), str(LOOP_S), base, str(PUBLICATIONS)),
+        *(str(loop), str(loop_s), base, str(PUBLICATIONS)),
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,
