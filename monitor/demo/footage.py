@@ -21,16 +21,16 @@ WIDTH, HEIGHT, FRAME_RATE = 640, 360, 25
 """Size in pixels and frames per second of what is drawn."""
 
 _MARGIN = 40
-_LUNGE_PX, _DUCK_PX = 46, 16
-_CALM_SWAY_PX, _BRAWL_SHAKE_PX = 6, 3
+_LUNGE_PX, _DUCK_PX = 46, 6
+_CALM_SWAY_PX, _BRAWL_SHAKE_PX = 6, 2
 _SWAY_HZ, _SHAKE_HZ = (0.05, 0.3), (0.8, 2.0)
-_GESTURE_HZ, _BLOW_HZ = (0.05, 0.35), (0.3, 1.4)
+_GESTURE_HZ, _BLOW_HZ = (0.05, 0.35), (0.2, 0.8)
 _CAST = (
     (345, 338, (140, 132, 60), 1.0),
-    (205, 334, (86, 112, 78), 1.0),
-    (485, 334, (96, 76, 128), -1.0),
-    (265, 346, (44, 92, 150), 1.0),
-    (430, 346, (152, 62, 48), -1.0),
+    (233, 334, (86, 112, 78), 1.0),
+    (457, 334, (96, 76, 128), -1.0),
+    (281, 346, (44, 92, 150), 1.0),
+    (413, 346, (152, 62, 48), -1.0),
 )
 """Who stands where, back to front: x and y of the feet, shirt, and the side on which the others stand."""
 _SKIN = (196, 160, 136)
@@ -72,7 +72,7 @@ class Figure:
         self._ground = ground
         self._shirt = shirt
         self._trousers = tuple(int(part) for part in random.integers(25, 80, 3))
-        self._height = random.uniform(164, 180)
+        self._height = random.uniform(189, 207)
         self._calm = [Wobble.make(random, *_GESTURE_HZ) for _ in range(8)]
         self._wild = [Wobble.make(random, *_BLOW_HZ) for _ in range(10)]
 
