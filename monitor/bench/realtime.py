@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
+from monitor.bench.accounting import Snapshot, Usage, process_cpu_s, used
 from monitor.bench.footage import GOP_S
 from monitor.bench.results import Step, percentile
 from monitor.clock import Clock, SystemClock, wait_until
 from monitor.errors import LivecordonError
 from monitor.vocabulary import Posture
 from monitor.watch.child import WatcherChild
-from monitor.watch.messages import Observation, StreamStatus
+from monitor.watch.messages import Observation, StreamStatus, WatcherStats
 from monitor.watch.settings import WatchSettings
 
 _READY_TIMEOUT_S: Final = 60.0
@@ -42,6 +41,7 @@ class _Heard:
 
     streams: int
     observations: dict[str, list[Observation]] = field(default_factory=lambda: defaultdict(list))
+    snapshots: dict[int, list[Snapshot]] = field(default_factory=lambda: defaultdict(list))
     complete: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, _child: WatcherChild, message: Observation | StreamStatus) -> None:
@@ -49,6 +49,10 @@ class _Heard:
             self.observations[message.stream_id].append(message)
             if len(self.observations) == self.streams:
                 self.complete.set()
+
+    def take_stats(self, child: WatcherChild, stats: WatcherStats) -> None:
+        snapshot = Snapshot(time.monotonic(), process_cpu_s(child.pid), stats)
+        self.snapshots[child.member].append(snapshot)
 
 
 async def watch_streams(urls: Sequence[str], settings: WatchSettings, *, measure_s: float) -> Step:
@@ -71,49 +75,19 @@ async def watch_streams(urls: Sequence[str], settings: WatchSettings, *, measure
             await asyncio.sleep(GOP_S / len(urls))
         # Whoever has none by then does not keep up, which is a result.
         await wait_until(clock, heard.complete, _FIRST_VERDICTS_S)
-        await asyncio.sleep(settings.ping_interval_s)
-        before = _Totals.of(children)
+        for snapshots in heard.snapshots.values():
+            snapshots.clear()
         began_at = time.time()
         await asyncio.sleep(measure_s)
         ended_at = time.time()
-        after = _Totals.of(children)
-        if any(child.ready is None or child.stats is None for child in children):
-            raise WatchersFailed("a watcher did not answer")
+        usage = used([heard.snapshots[child.member] for child in children])
     during = {
         stream_id: [one for one in observations if began_at <= one.scored_at < ended_at]
         for stream_id, observations in heard.observations.items()
     }
-    return _step(len(urls), during, before, after, ended_at - began_at)
-
-
-@dataclass(frozen=True, slots=True)
-class _Totals:
-    cpu_s: float | None
-    decode_cpu_s: float
-    dropped: int
-    resident_bytes: int
-
-    @classmethod
-    def of(cls, children: Sequence[WatcherChild]) -> _Totals:
-        stats = [child.stats for child in children if child.stats is not None]
-        cpu_s = [_cpu_s(child.pid) for child in children]
-        return cls(
-            cpu_s=None if None in cpu_s else sum(one or 0.0 for one in cpu_s),
-            decode_cpu_s=sum(one.decode_cpu_s for one in stats),
-            dropped=sum(sum(one.clips_dropped.values()) for one in stats),
-            resident_bytes=sum(one.resident_bytes for one in stats),
-        )
-
-
-def _cpu_s(pid: int | None) -> float | None:
-    """Return the processor time of a process of ours so far; None where there is no /proc."""
-    try:
-        told = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    # The name, in brackets, may hold blanks; user and system time are the 14th and 15th field.
-    fields = told.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    if usage is None:
+        raise WatchersFailed("a watcher did not answer")
+    return _step(len(urls), during, usage, ended_at - began_at)
 
 
 @asynccontextmanager
@@ -131,7 +105,7 @@ async def _watchers(settings: WatchSettings, clock: Clock, heard: _Heard) -> Asy
             clock=clock,
             on_ready=on_ready,
             on_message=heard.take,
-            on_stats=lambda _child, _stats: None,
+            on_stats=heard.take_stats,
         )
         for member in range(1, settings.watchers + 1)
     ]
@@ -152,28 +126,21 @@ async def _watchers(settings: WatchSettings, clock: Clock, heard: _Heard) -> Asy
             await child.reap()
 
 
-def _step(
-    streams: int,
-    during: dict[str, list[Observation]],
-    before: _Totals,
-    after: _Totals,
-    measured_s: float,
-) -> Step:
+def _step(streams: int, during: dict[str, list[Observation]], usage: Usage, measured_s: float) -> Step:
     shares = [_share_scored(observations, measured_s) for observations in during.values()]
     late_ms = sorted(late for observations in during.values() for late in _late_ms(observations))
     verdicts_ms = sorted(
         (one.scored_at - one.arrived_at) * 1000 for observations in during.values() for one in observations
     )
-    cpu_s = None if before.cpu_s is None or after.cpu_s is None else after.cpu_s - before.cpu_s
     return Step(
         streams=streams,
         # Streams that were never seen count as 0.
         real_time_share=sum(shares) / streams,
         late_p95_ms=percentile(late_ms, 0.95) if late_ms else 0.0,
-        dropped=after.dropped - before.dropped,
-        cpu_s_per_stream_s=None if cpu_s is None else cpu_s / measured_s / streams,
-        decode_share=min(1.0, (after.decode_cpu_s - before.decode_cpu_s) / cpu_s) if cpu_s else None,
-        resident_bytes=after.resident_bytes,
+        dropped=usage.dropped,
+        cpu_s_per_stream_s=None if usage.cores is None else usage.cores / streams,
+        decode_share=min(1.0, usage.decode_cores / usage.cores) if usage.cores else None,
+        resident_bytes=usage.resident_bytes,
         verdicts_ms=tuple(verdicts_ms),
     )
 

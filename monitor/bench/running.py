@@ -49,9 +49,9 @@ class Extent:
 QUICK: Final = Extent(
     length_s={"720p30": 8, "720p30 zerolatency": 4, "1080p30": 4},
     rounds=3,
-    budget_s=40.0,
+    budget_s=32.0,
     plan=scaling.QUICK,
-    until_s={"files": 70.0, "rtmp": 100.0},
+    until_s={"files": 62.0, "rtmp": 92.0},
 )
 THOROUGH: Final = Extent(
     length_s={"720p30": 30, "720p30 zerolatency": 30, "1080p30": 30},

@@ -483,7 +483,7 @@ def test_a_live_playlist_to_which_nothing_is_added_has_stalled(tmp_path: Path, m
 
 
 def test_the_end_of_a_source_that_streams_have_joined_is_its_end(tmp_path: Path) -> None:
-    class TripsAtTheEnd(Iterator[Packet[Stream]]):
+    class TripsAtTheEnd(Iterator["Packet[Stream]"]):
         @override
         def __next__(self) -> Packet[Stream]:
             raise IndexError
