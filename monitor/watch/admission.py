@@ -179,9 +179,9 @@ class DecodeLease:
         if patience_s <= 0 or not self._admission.acquire(Rank.HEAD, self._looked_at_s, patience_s):
             self._admission.count_thinned()
             return False
-        self._admission.release()
         # Not only when the clip is complete: streams that never give one would always go first.
         self.looked()
+        self._admission.release()
         return True
 
     def looked(self) -> None:
