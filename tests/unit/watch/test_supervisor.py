@@ -30,8 +30,8 @@ SETTINGS = WatchSettings(
     watchers=2,
     spares=0,
     ping_interval_s=0.1,
-    pong_timeout_s=0.8,
-    progress_timeout_s=1.6,
+    pong_timeout_s=1.5,
+    progress_timeout_s=2.5,
     restart_longest_s=0.5,
     command=(sys.executable, "-P", PROGRAM),
 )
@@ -298,7 +298,7 @@ async def test_a_stream_that_merely_is_silent_costs_no_watcher() -> None:
         await until(lambda: daemon.last("s0") == (WatchState.STALLED, "stalled"))
         pings = watchers._children[1]._pings_s
         begun = time.monotonic()
-        await until(lambda: max(pings, default=0) > 15)
+        await until(lambda: max(pings, default=0) > 15, deadline_s=60)
         assert time.monotonic() - begun >= 1.0
         assert daemon.faults == []
 
@@ -317,7 +317,9 @@ async def test_a_failing_classifier_is_no_streams_fault() -> None:
 )
 async def test_a_watcher_that_never_gets_ready_is_tried_again_and_told(startup: str, reason: str) -> None:
     command = (*SETTINGS.command, f"--startup={startup}")
-    async with supervised(replace(SETTINGS, watchers=1, command=command, ready_timeout_s=0.5)) as (watchers, daemon):
+    ready_timeout_s = 0.5 if startup == "never" else 20.0
+    settings = replace(SETTINGS, watchers=1, command=command, ready_timeout_s=ready_timeout_s)
+    async with supervised(settings) as (watchers, daemon):
         await assign(watchers, 1)
         await until(lambda: len(daemon.faults) >= 3, deadline_s=30)
         assert {fault.reason for fault in daemon.faults} == {reason}
