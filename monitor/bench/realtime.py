@@ -70,7 +70,7 @@ async def watch_streams(urls: Sequence[str], settings: WatchSettings, *, measure
     heard = _Heard(len(urls))
     async with _watchers(settings, clock, heard) as children:
         for number, url in enumerate(urls):
-            children[number % len(children)].assign(f"stream-{number}", url, Posture.CALM)
+            children[number % len(children)].assign(f"bench-{number:016x}", url, Posture.CALM)
             # Spread over one group of pictures, or all files would reach their keyframes at the same moment.
             await asyncio.sleep(GOP_S / len(urls))
         # Whoever has none by then does not keep up, which is a result.

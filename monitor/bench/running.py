@@ -92,7 +92,12 @@ def run_bench(*, quick: bool, model: str, progress: Progress) -> Results:
         def plan(source: str) -> scaling.Plan:
             return replace(extent.plan, until_s=began_s + extent.until_s[source])
 
-        settings = WatchSettings(model=str(package.folder.resolve()), watchers=results.watchers, log_level="error")
+        # As the daemon runs them by default: a watcher per core, and the last minute of every stream kept on disk.
+        spool = folder / "spool"
+        spool.mkdir(mode=0o700)
+        settings = WatchSettings(
+            model=str(package.folder.resolve()), watchers=results.watchers, spool=spool, log_level="error"
+        )
         _scale(
             results,
             "files",
