@@ -81,8 +81,9 @@ async def test_real_watchers_are_measured_over_rtmp(loop: Path) -> None:
 
 
 def held_true(steps: list[Step]) -> None:
-    assert {step.streams for step in steps} == {2}
-    assert steps[-1].in_real_time, steps
+    assert {one.streams for one in steps} == {2}
+    step = steps[-1]
+    assert step.in_real_time, steps
     assert len(step.verdicts_ms) >= 2
     assert step.resident_bytes > 50 * 2**20
     assert step.cpu_s_per_stream_s is None or 0.001 < step.cpu_s_per_stream_s < 1
