@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from monitor.config.models import WatchSection
 from monitor.logs import configure_logging
 
 _PLAIN_WIDTH = 132
+_EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 @click.command()
@@ -39,6 +42,8 @@ def bench(*, quick: bool, json_file: str | None, plot: Path | None, model: str |
     configure_logging("error")
     if plot is not None and find_spec("matplotlib") is None:
         raise click.UsageError("--plot needs matplotlib: install livecordon[plot]")
+    # Ended by a service manager or a time limit, it must not leave an nginx and recordings behind.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(_EXIT_TERMINATED))
     results = _measured(quick=quick, model=model or WatchSection().model)
     text = json.dumps(results.to_dict(), indent=2, allow_nan=False)
     if json_file == "-":
