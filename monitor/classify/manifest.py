@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from monitor.errors import ModelPackageError, Problem
+from monitor.video.clip import Fit
 from monitor.yaml_source import Path as YamlPath
 from monitor.yaml_source import YamlDocument, parse_yaml
 
@@ -42,11 +43,17 @@ class ClipPart(ManifestPart):
     spacing_s: float = Field(gt=0, le=10)
     """Wanted time between neighbouring frames, in seconds of stream time."""
     width: int = Field(ge=16, le=1024)
-    """Width in pixels to which frames are stretched."""
+    """Width in pixels to which frames are brought."""
     height: int = Field(ge=16, le=1024)
-    """Height in pixels to which frames are stretched."""
+    """Height in pixels to which frames are brought."""
+    fit: Fit = "stretch"
+    """How a picture of another shape becomes that size: `stretch` changes its proportions, `crop` keeps its middle,
+    `letterbox` keeps all of it between black bars. Take what the model was trained with."""
+    combine: Literal["mean", "max"] | None = None
+    """For a model of single images and a clip of several frames: the graph scores each frame by itself, and the clip's
+    score is their mean or the highest. Without it, the graph takes the whole clip."""
     colour: Literal["rgb"] = "rgb"
-    """Order of the colours; sampling delivers RGB."""
+    """Order of the colours; sampling delivers RGB. For a model that wants BGR, see the input's `colour`."""
 
 
 class SizePart(ManifestPart):
@@ -64,9 +71,9 @@ class ScalingPart(ManifestPart):
     divide_by: float = Field(default=255.0, gt=0)
     """255 brings pixel values into [0, 1]."""
     mean: tuple[float, ...] = Field(default=(0.0,), min_length=1, max_length=3)
-    """One number, or one per channel, in RGB order."""
+    """One number, or one per channel, in the order of the input's colours."""
     std: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1.0,), min_length=1, max_length=3)
-    """One number, or one per channel, in RGB order."""
+    """One number, or one per channel, in the order of the input's colours."""
 
 
 InputKind = Literal["frames", "luma", "dis_flow", "farneback_flow", "spacing"]
@@ -89,6 +96,8 @@ class InputPart(ManifestPart):
     C channels. T and C may be left out where there is only one."""
     dtype: Literal["uint8", "float16", "float32"]
     """Element type in the graph."""
+    colour: Literal["rgb", "bgr"] = "rgb"
+    """Order of the channels of `frames`; `bgr` for models that were trained on pictures as OpenCV reads them."""
     scaling: ScalingPart | None = None
     """How pixel values are scaled; left as 0 to 255 without."""
     size: SizePart | None = None
@@ -113,6 +122,8 @@ class InputPart(ManifestPart):
             message = ""
         if not message and self.scaling is not None:
             message = self._scaling_mistake()
+        if not message and self.colour == "bgr" and self.kind != "frames":
+            message = "only frames have an order of colours"
         if not message and self.dtype == "uint8" and self.kind not in {"frames", "luma"}:
             message = "flow and spacing have fractions: use float32 or float16"
         if not message and self.kind == "spacing" and self.size is not None:
@@ -131,15 +142,28 @@ class InputPart(ManifestPart):
         return ""
 
 
+class CalibrationPart(ManifestPart):
+    """Platt scaling: a probability p becomes ``sigmoid(slope * logit(p) + offset)``."""
+
+    slope: float = Field(gt=0, le=100)
+    """1 leaves the spread as it is."""
+    offset: float = Field(default=0.0, ge=-100, le=100)
+    """0 leaves the level as it is."""
+
+
 class OutputPart(ManifestPart):
-    """One output of the graph: a score per label."""
+    """One output of the graph: a score per label. Its shape is `(N, labels)`, or `(N)` for one label."""
 
     name: str = Field(min_length=1, max_length=200)
     """Its name in the graph."""
-    labels: tuple[Word, ...] = Field(min_length=1, max_length=64)
-    """What each column means."""
+    labels: tuple[Word, ...] = Field(min_length=1, max_length=1024)
+    """What each column means, all of them, also those that are of no interest here."""
     activation: Literal["none", "sigmoid", "softmax"] = "none"
     """What turns the column into a probability; `none` where the graph has done so."""
+    temperature: float = Field(default=1.0, gt=0, le=100)
+    """The output is divided by this before `sigmoid` or `softmax`; above 1 makes a model less sure of itself."""
+    calibration: dict[Word, CalibrationPart] = {}
+    """Labels whose probability is corrected after all that."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -148,6 +172,12 @@ class OutputPart(ManifestPart):
             raise ValueError(message)
         if self.activation == "softmax" and len(self.labels) < 2:
             message = "softmax needs two labels or more"
+            raise ValueError(message)
+        if self.activation == "none" and self.temperature != 1:
+            message = "a temperature needs sigmoid or softmax as activation"
+            raise ValueError(message)
+        if unknown := sorted(set(self.calibration) - set(self.labels)):
+            message = f"calibration names labels that this output does not have: {', '.join(unknown)}"
             raise ValueError(message)
         return self
 
@@ -201,8 +231,19 @@ class SelfTestPart(ManifestPart):
     """Largest difference that passes."""
 
 
+class RemotePart(ManifestPart):
+    """The model on an inference server. Where that is stands in config.yaml (`watch.remote`)."""
+
+    protocol: Literal["kserve_v2"]
+    """`kserve_v2`: the Open Inference Protocol over HTTP with binary tensors (Triton, OpenVINO Model Server, KServe)."""
+    model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
+    """The model's name there."""
+    version: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    """The model's version there; without one the server chooses, and a new version passes the self-test or is refused."""
+
+
 class Manifest(ManifestPart):
-    """A model package: one ONNX file, what to feed it, what comes out, and what is known about it."""
+    """A model package: one ONNX file or a model on a server, what to feed it, what comes out, and what is known of it."""
 
     manifest_version: Literal[1]
     """Version of this format."""
@@ -212,10 +253,11 @@ class Manifest(ManifestPart):
     """Version of the model."""
     summary: Text
     """One sentence: what it sees."""
-    file: FileName
-    """The ONNX file."""
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    file: FileName | None = None
+    """The ONNX file, unless the model is `remote`."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the ONNX file, in hex."""
+    remote: RemotePart | None = None
     licence: Text
     """Licence of the weights (an SPDX name where there is one)."""
     clip: ClipPart
@@ -234,6 +276,11 @@ class Manifest(ManifestPart):
     """How it is checked on every load."""
 
     @property
+    def frames_per_row(self) -> int:
+        """How many frames of a clip the graph takes together."""
+        return 1 if self.clip.combine is not None else self.clip.frames
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The labels that are reported: those with operating points, in the outputs' order."""
         return tuple(label for output in self.outputs for label in output.labels if label in self.operating_points)
@@ -249,11 +296,15 @@ class Manifest(ManifestPart):
             message = "two outputs have the same label"
         elif unknown := sorted(set(self.operating_points) - set(labels)):
             message = f"operating_points name labels that no output has: {', '.join(unknown)}"
-        elif self.clip.frames == 1 and any(part.kind in FLOWS | {"spacing"} for part in self.inputs):
+        elif self.remote is None and (self.file is None or self.sha256 is None):
+            message = "there is no model: name file and sha256, or remote"
+        elif self.remote is not None and (self.file is not None or self.sha256 is not None):
+            message = "there are two models: name file and sha256, or remote, not both"
+        elif self.frames_per_row == 1 and any(part.kind in FLOWS | {"spacing"} for part in self.inputs):
             message = "flow and spacing need clips of two frames or more"
         else:
             for part in self.inputs:
-                steps = self.clip.frames - (part.kind in FLOWS)
+                steps = self.frames_per_row - (part.kind in FLOWS)
                 if part.kind != "spacing" and "T" not in part.layout and steps > 1:
                     message = f"input {part.name}: layout lacks T"
         if message:

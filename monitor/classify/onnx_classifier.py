@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnxruntime as ort
@@ -12,13 +11,13 @@ import structlog
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from monitor.classify.manifest import OutputPart
 from monitor.classify.package import ModelPackage
 from monitor.classify.port import Classifier
-from monitor.classify.preparation import prepare
-from monitor.errors import ClassifierError, ModelPackageError, Problem
+from monitor.classify.preparation import feeds_of
+from monitor.classify.scores import check_clips, scores_of
+from monitor.classify.self_test import run_self_test
+from monitor.errors import ClassifierError
 from monitor.video.clip import Clip, ClipSpec
-from monitor.vocabulary import Posture
 
 PROVIDERS: Final = {
     "cpu": "CPUExecutionProvider",
@@ -28,9 +27,6 @@ PROVIDERS: Final = {
     "coreml": "CoreMLExecutionProvider",
 }
 """Names that people write, and ONNX Runtime's own."""
-
-_ROUNDING: Final = 1e-4
-"""How far outside [0, 1] a probability may lie through rounding; it is then clipped."""
 
 _log = structlog.get_logger()
 
@@ -50,7 +46,7 @@ class OnnxClassifier(Classifier):
             ModelPackageError: the self-test's vectors cannot be read, or give other scores than stored.
         """
         self._prepare(package, provider)
-        self._self_test()
+        run_self_test(self, package)
         _log.info("classifier_ready", model=self.name, provider=provider)
 
     @classmethod
@@ -69,11 +65,6 @@ class OnnxClassifier(Classifier):
         self._manifest = package.manifest
         self._provider = provider
         self._session = _session(package, provider)
-        self._columns = [
-            index
-            for index, label in enumerate(label for output in self._manifest.outputs for label in output.labels)
-            if label in self._manifest.operating_points
-        ]
 
     @property
     @override
@@ -110,78 +101,15 @@ class OnnxClassifier(Classifier):
         """
         if not clips:
             return np.zeros((0, len(self.labels)), np.float32)
-        for clip in clips:
-            self._check_shape(clip)
-        feeds = prepare(self._manifest.inputs, clips)
+        check_clips(self, clips)
+        feeds = feeds_of(self._manifest, clips)
         names = [output.name for output in self._manifest.outputs]
         try:
             results = self._session.run(names, feeds)
         except Exception as error:  # ONNX Runtime's errors share no base class
             first_line = str(error).partition("\n")[0][:300]
             raise ClassifierError(f"inference with {self.name} failed: {first_line}") from error
-        columns = [_probabilities(output, raw) for output, raw in zip(self._manifest.outputs, results, strict=True)]
-        scores = np.concatenate(columns, axis=1)[:, self._columns]
-        if scores.shape[0] != len(clips):
-            raise ClassifierError(f"{self.name} gave {scores.shape[0]} rows for {len(clips)} clips")
-        # Written so that NaN, which compares false to everything, fails as well.
-        if not np.all((scores >= -_ROUNDING) & (scores <= 1 + _ROUNDING)):
-            raise ClassifierError(f"{self.name} gave a score that is no probability")
-        return np.clip(scores, 0, 1)
-
-    def _check_shape(self, clip: Clip) -> None:
-        spec = self.clip_spec
-        wanted = (spec.frames, spec.height, spec.width, 3)
-        if clip.frames.shape != wanted or clip.frames.dtype != np.uint8 or len(clip.times_s) != spec.frames:
-            raise ClassifierError(f"{self.name} wants frames of shape {wanted}, uint8; got {clip.frames.shape}")
-
-    def _self_test(self) -> None:
-        test = self._manifest.self_test
-        clips, wanted = self._stored_clips()
-        try:
-            # All at once and one by one: a graph that mixes the clips of a batch fails here, not in service.
-            together = self.classify(clips)
-            apart = np.concatenate([self.classify([clip]) for clip in clips])
-        except ClassifierError as error:
-            raise self._complaint(f"the self-test failed: {error}", "export the model again") from error
-        for scores in (together, apart):
-            off_by = float(np.abs(scores - wanted).max())
-            if off_by > test.tolerance:
-                what = f"the self-test's scores are off by {off_by:.4f}, more than {test.tolerance}"
-                raise self._complaint(what, "the model, its inputs or this machine's arithmetic are not as they were")
-
-    def _stored_clips(self) -> tuple[list[Clip], NDArray[np.float32]]:
-        path = self._package.folder / self._manifest.self_test.file
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as vectors:
-                frames, times_s, scores = vectors["frames"], vectors["times_s"], vectors["scores"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            what = f"{path.name} is no .npz with frames, times_s and scores"
-            raise self._complaint(what, "make it again") from error
-        spec = self.clip_spec
-        count = len(frames)
-        if (
-            count == 0
-            or frames.shape != (count, spec.frames, spec.height, spec.width, 3)
-            or frames.dtype != np.uint8
-            or times_s.shape != (count, spec.frames)
-            or scores.shape != (count, len(self.labels))
-        ):
-            what = f"{path.name} does not fit the manifest's clip and labels"
-            raise self._complaint(what, "make it again")
-        clips = [
-            Clip(
-                frames=clip_frames,
-                times_s=tuple(float(time_s) for time_s in clip_times_s),
-                arrived_at=0.0,
-                posture=Posture.CALM,
-                spacing_honoured=True,
-            )
-            for clip_frames, clip_times_s in zip(frames, times_s, strict=True)
-        ]
-        return clips, scores
-
-    def _complaint(self, what: str, mend: str) -> ModelPackageError:
-        return ModelPackageError([Problem(str(self._package.folder / "manifest.yaml"), "self_test", what, mend)])
+        return scores_of(self._manifest, results, len(clips), self.name)
 
 
 def _session(package: ModelPackage, provider: str) -> ort.InferenceSession:
@@ -208,18 +136,3 @@ def _session(package: ModelPackage, provider: str) -> ort.InferenceSession:
     if session.get_providers()[0] != wanted:
         raise ClassifierError(f"asked for provider {provider}, got {session.get_providers()[0]}")
     return session
-
-
-def _probabilities(output: OutputPart, raw: Any) -> NDArray[np.float32]:
-    values = np.asarray(raw, np.float32)
-    if values.ndim != 2 or values.shape[1] != len(output.labels):
-        raise ClassifierError(f"output {output.name} has shape {values.shape}, not one column per label")
-    match output.activation:
-        case "none":
-            return values
-        case "sigmoid":
-            # This form does not overflow for large negative values.
-            return np.asarray(0.5 * (1 + np.tanh(values / 2)), np.float32)
-        case "softmax":
-            exponentials = np.exp(values - values.max(axis=1, keepdims=True))
-            return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)

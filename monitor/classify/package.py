@@ -29,7 +29,7 @@ class ModelPackage:
     Attributes:
         folder: Where it lies.
         manifest: What its manifest says.
-        model: The ONNX file's bytes: those that were hashed are those that run.
+        model: The ONNX file's bytes: those that were hashed are those that run. Empty for a remote model.
     """
 
     folder: Path
@@ -45,7 +45,9 @@ class ModelPackage:
     def clip_spec(self) -> ClipSpec:
         """What sampling must deliver."""
         clip = self.manifest.clip
-        return ClipSpec(frames=clip.frames, spacing_s=clip.spacing_s, width=clip.width, height=clip.height)
+        return ClipSpec(
+            frames=clip.frames, spacing_s=clip.spacing_s, width=clip.width, height=clip.height, fit=clip.fit
+        )
 
 
 def find_package(name_or_path: str, models_dir: Path | None = None) -> Path:
@@ -71,7 +73,7 @@ def find_package(name_or_path: str, models_dir: Path | None = None) -> Path:
 
 
 def load_package(path: Path) -> ModelPackage:
-    """Read a package and check that its parts agree; runs no inference.
+    """Read a package and check that its parts agree; runs no inference, and asks no server.
 
     Args:
         path: The package's folder.
@@ -82,15 +84,19 @@ def load_package(path: Path) -> ModelPackage:
     """
     file = path / MANIFEST_NAME
     manifest, document = parse_manifest(_read(file, file, ""), str(file))
-    model = _read(path / manifest.file, file, "file")
-    digest = hashlib.sha256(model).hexdigest()
-    if digest != manifest.sha256:
-        what = f"{manifest.file} has SHA-256 {digest}, not the one written here"
-        raise ModelPackageError([document.problem(("sha256",), what, "restore the file, or write its digest")])
+    model = b"" if manifest.file is None else _read(path / manifest.file, file, "file")
+    problems = []
+    if manifest.file is not None:
+        digest = hashlib.sha256(model).hexdigest()
+        if digest != manifest.sha256:
+            what = f"{manifest.file} has SHA-256 {digest}, not the one written here"
+            problems.append(document.problem(("sha256",), what, "restore the file, or write its digest"))
+        else:
+            problems += _graph_problems(manifest, model, document)
     if not (path / manifest.self_test.file).is_file():
         what = f"there is no {manifest.self_test.file} beside the manifest"
-        raise ModelPackageError([document.problem(("self_test", "file"), what, "restore the file")])
-    if problems := _graph_problems(manifest, model, document):
+        problems.append(document.problem(("self_test", "file"), what, "restore the file"))
+    if problems:
         raise ModelPackageError(problems)
     return ModelPackage(folder=path, manifest=manifest, model=model)
 
@@ -149,6 +155,8 @@ def _output_mistake(output: OutputPart, graph_outputs: dict[str, Any]) -> str:
         return f"the graph has no output {output.name}; it has {', '.join(sorted(graph_outputs))}"
     if node.type not in {"tensor(float)", "tensor(float16)"}:
         return f"output {output.name} is {node.type} in the graph, not a float tensor"
+    if len(output.labels) == 1 and len(node.shape) == 1:
+        return _shape_mistake(f"output {output.name}", node.shape, [None])
     return _shape_mistake(f"output {output.name}", node.shape, [None, len(output.labels)])
 
 
@@ -168,7 +176,7 @@ def input_shape(manifest: Manifest, part: InputPart) -> list[int | None]:
     pairs = part.kind in FLOWS or part.kind == "spacing"
     extents: dict[str, int | None] = {
         "N": None,
-        "T": manifest.clip.frames - pairs,
+        "T": manifest.frames_per_row - pairs,
         "H": size.height,
         "W": size.width,
         "C": CHANNELS[part.kind],

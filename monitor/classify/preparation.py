@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from monitor.classify.manifest import InputPart
+from monitor.classify.manifest import InputPart, Manifest
 from monitor.video.clip import Clip
 
 if TYPE_CHECKING:
@@ -82,6 +83,20 @@ def farneback_flow(grey: NDArray[np.uint8], window_px: int) -> NDArray[np.float3
     return np.stack(pairs)
 
 
+def feeds_of(manifest: Manifest, clips: Sequence[Clip]) -> dict[str, NDArray[Any]]:
+    """Return the arrays to feed, by input name, for at least one clip.
+
+    Their first axis counts clips, or all clips' frames where the graph scores each frame by itself.
+    """
+    if manifest.clip.combine is not None:
+        clips = [
+            replace(clip, frames=clip.frames[index : index + 1], times_s=clip.times_s[index : index + 1])
+            for clip in clips
+            for index in range(len(clip.frames))
+        ]
+    return prepare(manifest.inputs, clips)
+
+
 def prepare(inputs: Sequence[InputPart], clips: Sequence[Clip]) -> dict[str, NDArray[Any]]:
     """Return the arrays to feed, by input name, for at least one clip; all clips have the same shape."""
     return {part.name: _one_input(part, clips) for part in inputs}
@@ -108,7 +123,7 @@ def _pictures(part: InputPart, clip: Clip) -> NDArray[Any]:
         frames = np.stack([cv.resize(frame, size, interpolation=cv.INTER_AREA) for frame in frames])
     match part.kind:
         case "frames":
-            return frames
+            return frames if part.colour == "rgb" else frames[..., ::-1]
         case "luma":
             return luma(frames)[..., None]
         case "dis_flow":

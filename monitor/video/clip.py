@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.vocabulary import Posture
+
+Fit = Literal["stretch", "crop", "letterbox"]
+"""How a picture of another shape is brought to a size: all of it, out of proportion; its middle; all of it, between bars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +21,15 @@ class ClipSpec:
     Attributes:
         frames: How many frames one clip holds (1 for single-image models).
         spacing_s: Wanted time between neighbouring frames, in seconds of stream time.
-        width, height: Size in pixels to which each frame is scaled (stretched, area averaging).
+        width, height: Size in pixels to which each frame is scaled (area averaging).
+        fit: What happens where the picture has other proportions.
     """
 
     frames: int
     spacing_s: float
     width: int
     height: int
+    fit: Fit = "stretch"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from monitor.errors import SourceError
+from monitor.video.clip import Fit
 from monitor.video.marks import SliceMarks
 from monitor.video.opening import MAX_PICTURE_PIXELS, refuse_oversize
 
@@ -87,9 +88,16 @@ class FrameScaler:
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
-    def rgb(self, frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
-        """Return `frame` upright and stretched to `width` x `height`: uint8, shape ``(height, width, 3)``, RGB."""
-        return self._pixels(frame, width, height, "rgb24")
+    def rgb(self, frame: VideoFrame, width: int, height: int, fit: Fit = "stretch") -> NDArray[np.uint8]:
+        """Return `frame` upright, brought to `width` x `height` as `fit` says: uint8, ``(height, width, 3)``, RGB."""
+        if fit == "stretch":
+            return self._pixels(frame, width, height, "rgb24")
+        across, down = frame.width, frame.height
+        if _quarter_turns(frame) % 2:
+            across, down = down, across
+        scale = (max if fit == "crop" else min)(width / across, height / down)
+        pixels = self._pixels(frame, max(1, round(across * scale)), max(1, round(down * scale)), "rgb24")
+        return _centred(pixels, width, height)
 
     def jpeg(self, frame: VideoFrame, long_side: int) -> bytes:
         """Return `frame` upright as JPEG, its long side at most `long_side` pixels."""
@@ -113,6 +121,18 @@ class FrameScaler:
         )
         pixels = cast("NDArray[np.uint8]", scaled.to_ndarray())
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _centred(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Cut the middle out of what is too large, put black around what is too small."""
+    top, left = max(0, pixels.shape[0] - height) // 2, max(0, pixels.shape[1] - width) // 2
+    middle = pixels[top : top + height, left : left + width]
+    if middle.shape[:2] == (height, width):
+        return np.ascontiguousarray(middle)
+    canvas = np.zeros((height, width, 3), np.uint8)
+    down, right = (height - middle.shape[0]) // 2, (width - middle.shape[1]) // 2
+    canvas[down : down + middle.shape[0], right : right + middle.shape[1]] = middle
+    return canvas
 
 
 def _quarter_turns(frame: VideoFrame) -> int:

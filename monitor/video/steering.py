@@ -104,7 +104,7 @@ class Steering:
     ) -> None:
         self._spec = spec
         # Not a method of ours, which the samplers would hold: that would make a circle of references.
-        self._scale = partial(scaler.rgb, width=spec.width, height=spec.height)
+        self._scale = partial(scaler.rgb, width=spec.width, height=spec.height, fit=spec.fit)
         self._ports = ports
         self._decoder = decoder
         self._posture = ports.posture()
