@@ -242,6 +242,17 @@ class RemotePart(ManifestPart):
     """The model's version there; without one the server chooses, and a new version passes the self-test or is refused."""
 
 
+class VariantPart(ManifestPart):
+    """The same graph in another form, such as int8 or fp16 weights: same inputs, outputs and operating points."""
+
+    file: FileName
+    """The variant's ONNX file."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of that file, in hex."""
+    tolerance: float = Field(gt=0, le=0.1)
+    """Largest difference from the scores stored in `self_test` that passes; coarser arithmetic needs a larger one."""
+
+
 class Manifest(ManifestPart):
     """A model package: one ONNX file or a model on a server, what to feed it, what comes out, and what is known of it."""
 
@@ -274,6 +285,8 @@ class Manifest(ManifestPart):
     """What it cannot do, and must not be used for."""
     self_test: SelfTestPart
     """How it is checked on every load."""
+    variants: dict[Word, VariantPart] = Field(default={}, max_length=8)
+    """Other forms of the same graph, by name; `watch.model_variant` chooses one. Each is checked like the main file."""
 
     @property
     def frames_per_row(self) -> int:

@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import onnxruntime as ort
-
 from monitor import shipped
-from monitor.classify.manifest import CHANNELS, FLOWS, MANIFEST_NAME, InputPart, Manifest, OutputPart, parse_manifest
+from monitor.classify.manifest import (
+    CHANNELS,
+    FLOWS,
+    MANIFEST_NAME,
+    InputPart,
+    Manifest,
+    OutputPart,
+    VariantPart,
+    parse_manifest,
+)
 from monitor.errors import ModelPackageError, Problem
 from monitor.video.clip import ClipSpec
+from monitor.yaml_source import Path as YamlPath
 from monitor.yaml_source import YamlDocument
 
 MAX_MODEL_BYTES: Final = 2 * 1024**3
@@ -30,24 +38,41 @@ class ModelPackage:
         folder: Where it lies.
         manifest: What its manifest says.
         model: The ONNX file's bytes: those that were hashed are those that run. Empty for a remote model.
+        variant: Which of the manifest's variants `model` is; None for the main file.
     """
 
     folder: Path
     manifest: Manifest
     model: bytes
+    variant: str | None = None
 
     @property
     def name(self) -> str:
-        """``name@version``."""
-        return f"{self.manifest.name}@{self.manifest.version}"
+        """``name@version``, and ``+variant`` where there is one."""
+        return name_of(self.manifest, self.variant)
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference from the stored scores that passes the self-test."""
+        manifest = self.manifest
+        return manifest.self_test.tolerance if self.variant is None else manifest.variants[self.variant].tolerance
 
     @property
     def clip_spec(self) -> ClipSpec:
         """What sampling must deliver."""
-        clip = self.manifest.clip
-        return ClipSpec(
-            frames=clip.frames, spacing_s=clip.spacing_s, width=clip.width, height=clip.height, fit=clip.fit
-        )
+        return clip_spec_of(self.manifest)
+
+
+def name_of(manifest: Manifest, variant: str | None = None) -> str:
+    """Return ``name@version``, and ``+variant`` where there is one."""
+    name = f"{manifest.name}@{manifest.version}"
+    return name if variant is None else f"{name}+{variant}"
+
+
+def clip_spec_of(manifest: Manifest) -> ClipSpec:
+    """Return what sampling must deliver."""
+    clip = manifest.clip
+    return ClipSpec(frames=clip.frames, spacing_s=clip.spacing_s, width=clip.width, height=clip.height, fit=clip.fit)
 
 
 def find_package(name_or_path: str, models_dir: Path | None = None) -> Path:
@@ -72,33 +97,55 @@ def find_package(name_or_path: str, models_dir: Path | None = None) -> Path:
     raise ModelPackageError([Problem(str(base), "", what, f"packages here: {there_are}")])
 
 
-def load_package(path: Path) -> ModelPackage:
+def read_manifest(path: Path) -> tuple[Manifest, YamlDocument]:
+    """Read the manifest of the package in folder `path`, and nothing else of it.
+
+    Raises:
+        ModelPackageError: it is missing or wrong; one problem per mistake.
+    """
+    file = path / MANIFEST_NAME
+    return parse_manifest(_read(file, file, ""), str(file))
+
+
+def variants_of(manifest: Manifest) -> str:
+    """Return the names of a package's variants as words for people."""
+    return ", ".join(sorted(manifest.variants)) or "none"
+
+
+def load_package(path: Path, variant: str | None = None) -> ModelPackage:
     """Read a package and check that its parts agree; runs no inference, and asks no server.
 
     Args:
         path: The package's folder.
+        variant: One of the manifest's variants instead of the main file.
 
     Raises:
-        ModelPackageError: a file is missing, the manifest is wrong, the digest differs, or the graph does not have the
-            inputs and outputs that the manifest names. One problem per mistake.
+        ModelPackageError: a file is missing, the manifest is wrong, there is no such variant, the digest differs, or the
+            graph does not have the inputs and outputs that the manifest names. One problem per mistake.
     """
-    file = path / MANIFEST_NAME
-    manifest, document = parse_manifest(_read(file, file, ""), str(file))
-    model = b"" if manifest.file is None else _read(path / manifest.file, file, "file")
+    manifest, document = read_manifest(path)
+    graph: Manifest | VariantPart = manifest
+    place: YamlPath = ()
+    if variant is not None:
+        if variant not in manifest.variants:
+            what = f"there is no variant called {variant}"
+            raise ModelPackageError([document.problem(("variants",), what, f"there are: {variants_of(manifest)}")])
+        graph, place = manifest.variants[variant], ("variants", variant)
+    model = b""
     problems = []
-    if manifest.file is not None:
+    if graph.file is not None:
+        model = _read(path / graph.file, path / MANIFEST_NAME, ".".join(map(str, (*place, "file"))))
         digest = hashlib.sha256(model).hexdigest()
-        if digest != manifest.sha256:
-            what = f"{manifest.file} has SHA-256 {digest}, not the one written here"
-            problems.append(document.problem(("sha256",), what, "restore the file, or write its digest"))
-        else:
-            problems += _graph_problems(manifest, model, document)
+        if digest != graph.sha256:
+            what = f"{graph.file} has SHA-256 {digest}, not the one written here"
+            problems.append(document.problem((*place, "sha256"), what, "restore the file, or write its digest"))
+        problems += _graph_problems(manifest, model, document, place)
     if not (path / manifest.self_test.file).is_file():
         what = f"there is no {manifest.self_test.file} beside the manifest"
         problems.append(document.problem(("self_test", "file"), what, "restore the file"))
     if problems:
         raise ModelPackageError(problems)
-    return ModelPackage(folder=path, manifest=manifest, model=model)
+    return ModelPackage(folder=path, manifest=manifest, model=model, variant=variant)
 
 
 def _read(path: Path, manifest_file: Path, where: str) -> bytes:
@@ -112,7 +159,10 @@ def _read(path: Path, manifest_file: Path, where: str) -> bytes:
         raise ModelPackageError([Problem(str(manifest_file), where, what, "restore the file")]) from None
 
 
-def _graph_problems(manifest: Manifest, model: bytes, document: YamlDocument) -> list[Problem]:
+def _graph_problems(manifest: Manifest, model: bytes, document: YamlDocument, place: YamlPath) -> list[Problem]:
+    # A watcher that has its clips scored elsewhere reads manifests, and has no use for the 40 MiB of this library.
+    import onnxruntime as ort  # noqa: PLC0415 - see above
+
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
@@ -121,9 +171,10 @@ def _graph_problems(manifest: Manifest, model: bytes, document: YamlDocument) ->
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
         first_line = str(error).partition("\n")[0][:300]
-        what = f"{manifest.file} is no ONNX graph that can be loaded: {first_line}"
-        return [document.problem(("file",), what, "export it again")]
-    problems = []
+        name = (manifest.variants[str(place[-1])] if place else manifest).file
+        what = f"{name} is no ONNX graph that can be loaded: {first_line}"
+        return [document.problem((*place, "file"), what, "export it again")]
+    problems: list[Problem] = []
     graph_inputs = {node.name: node for node in session.get_inputs()}
     graph_outputs = {node.name: node for node in session.get_outputs()}
     for index, part in enumerate(manifest.inputs):

@@ -21,7 +21,6 @@ def run_self_test(classifier: Classifier, package: ModelPackage) -> None:
         ModelPackageError: the stored clips cannot be read, or give other scores than stored.
         ClassifierError: trying again can help, and nothing is known about the model: its server does not answer.
     """
-    test = package.manifest.self_test
     clips, wanted = stored_clips(package)
     try:
         # All at once and one by one: a graph that mixes the clips of a batch fails here, not in service.
@@ -33,8 +32,8 @@ def run_self_test(classifier: Classifier, package: ModelPackage) -> None:
         raise _complaint(package, f"the self-test failed: {error}", "export the model again") from error
     for scores in (together, apart):
         off_by = float(np.abs(scores - wanted).max())
-        if not off_by <= test.tolerance:
-            what = f"the self-test's scores are off by {off_by:.4f}, more than {test.tolerance}"
+        if not off_by <= package.tolerance:
+            what = f"the self-test's scores are off by {off_by:.4f}, more than {package.tolerance}"
             raise _complaint(package, what, "the model, its inputs or this machine's arithmetic are not as they were")
 
 

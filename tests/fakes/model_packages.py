@@ -53,10 +53,10 @@ def image_model(dtype: int = TensorProto.FLOAT, batch: str | int = "batch", colu
     return _model(nodes, inputs, outputs, constants)
 
 
-def motion_model(divide_by_change: bool = False) -> onnx.ModelProto:
+def motion_model(divide_by_change: bool = False, brighter: float = 1.0) -> onnx.ModelProto:
     """Return a two-label model of two inputs: `brightness` from `pixels` (NTHW luma), `slowness` from `spacing` (N).
 
-    With `divide_by_change`, `brightness` is 0/0 on a clip that does not change.
+    With `divide_by_change`, `brightness` is 0/0 on a clip that does not change. `brighter` multiplies `brightness`.
     """
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
@@ -76,7 +76,7 @@ def motion_model(divide_by_change: bool = False) -> onnx.ModelProto:
     constants: dict[str, NDArray[Any]] = {
         "one": np.array([1], np.int64),
         "zero": np.array([0], np.int64),
-        "share": np.array(1 / 255, np.float32),
+        "share": np.array(brighter / 255, np.float32),
     }
     inputs = [
         helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", FRAMES, HEIGHT, WIDTH]),
@@ -180,6 +180,20 @@ def write_package(
     document = {**manifest, "sha256": sha256 or hashlib.sha256(content).hexdigest()}
     (folder / "manifest.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     return folder
+
+
+def add_variant(
+    folder: Path, name: str, model: onnx.ModelProto, *, tolerance: float = 0.01, sha256: str | None = None
+) -> Path:
+    """Add a variant to the package in `folder`, and return its file."""
+    content = model.SerializeToString()
+    file = folder / f"model.{name}.onnx"
+    file.write_bytes(content)
+    manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
+    variant = {"file": file.name, "sha256": sha256 or hashlib.sha256(content).hexdigest(), "tolerance": tolerance}
+    manifest.setdefault("variants", {})[name] = variant
+    (folder / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
+    return file
 
 
 def _model(
