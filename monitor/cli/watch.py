@@ -19,12 +19,12 @@ from monitor.classify.onnx_classifier import OnnxClassifier
 from monitor.classify.package import find_package, load_package
 from monitor.classify.port import Classifier
 from monitor.cli.options import config_option
-from monitor.cli.stream_time import Record, StreamTimeRun
 from monitor.cli.watch_progress import progress
 from monitor.config.loading import load_config
 from monitor.detect.persistence import DetectionRule
 from monitor.detect.rules import rules_for
 from monitor.errors import LivecordonError, SourceError
+from monitor.evaluation.stream_time import Record, StreamTimeRun
 from monitor.incidents.library import load_protocol
 from monitor.logs import configure_logging
 from monitor.protocol.definition import Definition

@@ -13,8 +13,8 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from monitor.cli.stream_time import Record
 from monitor.detect.persistence import DetectionRule
+from monitor.evaluation.stream_time import Record
 from monitor.protocol.definition import Definition
 
 _DOTS = 300

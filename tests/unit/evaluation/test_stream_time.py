@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.cli.stream_time import Record, StreamTimeRun
 from monitor.detect.persistence import DetectionRule, LevelRule
 from monitor.errors import LivecordonError
+from monitor.evaluation.stream_time import Record, StreamTimeRun
 from monitor.protocol.definition import Definition, Effect, OnDetection, OnEffect, State, Transition
 from monitor.vocabulary import EffectKind, EffectOutcome, Posture, Severity
 from tests.fakes.protocols import definitions, shipped

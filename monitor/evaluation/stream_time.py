@@ -11,9 +11,9 @@ from monitor.detect.persistence import DetectionRule, Detector, Raised
 from monitor.errors import LivecordonError
 from monitor.protocol.decision import Decision, EffectRequest, IncidentState
 from monitor.protocol.definition import Definition
-from monitor.protocol.events import DeadlinePassed, DetectionCleared, DetectionRaised, EffectFinished, Event
+from monitor.protocol.events import DeadlinePassed, DetectionCleared, DetectionRaised, EffectFinished, Event, Reviewed
 from monitor.protocol.step import step
-from monitor.vocabulary import EffectOutcome, Posture, Severity
+from monitor.vocabulary import EffectOutcome, Posture, ReviewDecision, Severity
 
 Record = dict[str, Any]
 """One line of ``livecordon watch --json``; `type` says which kind."""
@@ -100,6 +100,11 @@ class StreamTimeRun:
                 return
             # Either the incident moves on or this deadline is pending no more, so this comes to an end.
             yield from self._handle(DeadlinePassed(key), due_s)
+
+    def review(self, decision: ReviewDecision, *, by: str, why: str) -> Iterator[Record]:
+        """Let a responder decide, at the time of the newest clip; where no incident is open, nothing comes of it."""
+        if self._incident is not None and not self._closed:
+            yield from self._handle(Reviewed(decision, by, why), self.seen_until_s)
 
     def summary(self, source: str, duration_s: float | None) -> Record:
         """Return the closing record."""
