@@ -178,6 +178,8 @@ def write_package(
         scores=np.array(test_scores, np.float32),
     )
     document = {**manifest, "sha256": sha256 or hashlib.sha256(content).hexdigest()}
+    if "remote" in manifest:
+        del document["sha256"]
     (folder / "manifest.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     return folder
 

@@ -1,0 +1,134 @@
+"""A local model in the place of a remote one: fed from the remote one's clips, its scores on the remote one's scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from monitor.classify.manifest import MANIFEST_NAME, OperatingPoints
+from monitor.classify.onnx_classifier import OnnxClassifier
+from monitor.classify.package import ModelPackage
+from monitor.classify.port import Classifier
+from monitor.errors import ModelPackageError, Problem
+from monitor.video.clip import Clip, ClipSpec
+
+_SPACING_TOLERANCE = 0.35
+"""As far off as sampling itself may be; see `Clip.spacing_honoured`."""
+
+
+class StandIn(Classifier):
+    """Scores another model's clips. Not thread-safe: one thread calls it.
+
+    Detection rules hold the other model's thresholds. So that `review` and `act` keep their meaning, each score is
+    moved to where the other model's operating points are: linearly between 0, `review`, `act` and 1.
+    """
+
+    def __init__(self, package: ModelPackage, of: ModelPackage, provider: str = "cpu") -> None:
+        """Load `package` and see whether it can stand in.
+
+        Args:
+            package: The local model.
+            of: The model whose place it takes.
+            provider: As `OnnxClassifier` takes it.
+
+        Raises:
+            ModelPackageError: its labels or its clip do not allow that, or its self-test fails.
+            ClassifierError: the provider cannot be used.
+        """
+        self._spec, self._wanted = of.clip_spec, package.clip_spec
+        self._stride = _stride(self._spec, self._wanted)
+        if what := _mistake(package, of, self._stride):
+            file = str(package.folder / MANIFEST_NAME)
+            mend = f"choose another fallback for {of.name}, or none"
+            raise ModelPackageError([Problem(file, "", what, mend)])
+        self._local = OnnxClassifier(package, provider)
+        self._labels = of.manifest.labels
+        own = package.manifest
+        self._columns = [own.labels.index(label) for label in self._labels]
+        self._points = [(own.operating_points[label], of.manifest.operating_points[label]) for label in self._labels]
+
+    @property
+    @override
+    def name(self) -> str:
+        """The local model's ``name@version``."""
+        return self._local.name
+
+    @property
+    @override
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the model whose place it takes."""
+        return self._labels
+
+    @property
+    @override
+    def clip_spec(self) -> ClipSpec:
+        """The clips of the model whose place it takes."""
+        return self._spec
+
+    @override
+    def classify(self, clips: Sequence[Clip]) -> NDArray[np.float32]:
+        """Score `clips`.
+
+        Returns:
+            float32, shape ``(len(clips), len(labels))``, each in [0, 1].
+
+        Raises:
+            ClassifierError: as `OnnxClassifier.classify`.
+        """
+        scores = self._local.classify([self._adapted(clip) for clip in clips])[:, self._columns]
+        for index, (own, other) in enumerate(self._points):
+            scores[:, index] = _moved(scores[:, index], own, other)
+        return scores
+
+    def _adapted(self, clip: Clip) -> Clip:
+        """Return the newest of its frames, at the wanted spacing and size."""
+        wanted = self._wanted
+        first = len(clip.frames) - 1 - (wanted.frames - 1) * self._stride
+        frames = clip.frames[first :: self._stride]
+        if frames.shape[1:3] != (wanted.height, wanted.width):
+            size = (wanted.width, wanted.height)
+            frames = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
+        return replace(clip, frames=frames, times_s=clip.times_s[first :: self._stride])
+
+
+def _stride(spec: ClipSpec, wanted: ClipSpec) -> int:
+    """Return how many frames of the one clip make one step of the other; 0 if none fits."""
+    if wanted.frames == 1:
+        return 1
+    for stride in range(1, (spec.frames - 1) // (wanted.frames - 1) + 1):
+        if abs(stride * spec.spacing_s - wanted.spacing_s) <= _SPACING_TOLERANCE * wanted.spacing_s:
+            return stride
+    return 0
+
+
+def _mistake(package: ModelPackage, of: ModelPackage, stride: int) -> str:
+    if package.manifest.remote is not None:
+        return "a fallback must run here, and this model is remote too"
+    if missing := [label for label in of.manifest.labels if label not in package.manifest.labels]:
+        return f"{package.name} has no scores for {', '.join(missing)}"
+    mine, wanted = of.clip_spec, package.clip_spec
+    if stride == 0:
+        return (
+            f"{package.name} wants {wanted.frames} frames {wanted.spacing_s:g} s apart, which clips of "
+            f"{mine.frames} frames {mine.spacing_s:g} s apart do not hold"
+        )
+    if mine.fit != wanted.fit:
+        return f"{package.name} wants pictures brought to size by {wanted.fit}, and the clips are by {mine.fit}"
+    if wanted.width > mine.width or wanted.height > mine.height:
+        return f"{package.name} wants larger pictures than clips of {mine.width}x{mine.height} hold"
+    return ""
+
+
+def _moved(scores: NDArray[np.float32], own: OperatingPoints, other: OperatingPoints) -> NDArray[np.float32]:
+    below = scores * (other.review / own.review)
+    above = other.act + (scores - own.act) * ((1 - other.act) / (1 - own.act))
+    width = own.act - own.review
+    between = other.review + (scores - own.review) * ((other.act - other.review) / width if width else 0.0)
+    return np.asarray(
+        np.clip(np.where(scores >= own.act, above, np.where(scores >= own.review, between, below)), 0, 1), np.float32
+    )
