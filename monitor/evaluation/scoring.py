@@ -68,10 +68,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class ScoredFile:
-    """A file's windows, and what they cost in all postures together."""
+    """A file's windows, and what they cost in each posture."""
 
     track: Track
-    cost: Cost
+    costs: Mapping[Posture, Cost]
 
 
 def score_file(
@@ -100,7 +100,7 @@ def score_file(
         ClassifierError: inference failed.
     """
     windows: dict[Posture, tuple[Window, ...]] = {}
-    decode_cpu_s = classify_cpu_s = 0.0
+    costs: dict[Posture, Cost] = {}
     declared_s: float | None = None
     for posture in postures:
         began_s = time.process_time()
@@ -125,16 +125,14 @@ def score_file(
                 spent_s += time.process_time() - before_s
                 by_label = dict(zip(classifier.labels, map(float, scores), strict=True))
                 found.append(Window(clip.times_s[0], clip.times_s[-1], by_label))
-        decode_cpu_s += time.process_time() - began_s - spent_s
-        classify_cpu_s += spent_s
+        costs[posture] = Cost(time.process_time() - began_s - spent_s, spent_s, len(found))
         if not found:
             raise SourceError("no picture of it could be decoded", reason="decode_failed", retryable=False)
         windows[posture] = tuple(found)
     last_s = max(found[-1].end_s for found in windows.values())
     # Sound may go on after the picture, and containers declare what they like: beyond this there was nothing to see.
     length_s = max(last_s, min(declared_s or last_s, last_s + CALM_LONGEST_S))
-    count = sum(len(found) for found in windows.values())
-    return ScoredFile(Track(length_s, windows), Cost(decode_cpu_s, classify_cpu_s, count))
+    return ScoredFile(Track(length_s, windows), costs)
 
 
 def join(tracks: Sequence[Track]) -> Track:
