@@ -12,6 +12,8 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.fakes.postgres import postgres_programs
+
 # How long an example takes says something about the machine, nothing about the code.
 settings.register_profile("livecordon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("livecordon")
@@ -26,12 +28,14 @@ def _missing_for(marker: str) -> list[str]:
             return missing if _RTMP_MODULE.exists() else [*missing, "libnginx-mod-rtmp"]
         case "browser":
             return [program for program in ("chromium", "chromedriver") if shutil.which(program) is None]
+        case "postgres":
+            return [] if postgres_programs() else ["postgresql"]
         case _:
             return []
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("real_server", "browser"):
+    for marker in ("real_server", "browser", "postgres"):
         if item.get_closest_marker(marker) is None:
             continue
         missing = _missing_for(marker)

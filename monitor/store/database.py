@@ -1,39 +1,57 @@
-"""The connection to the store: opening, migrating, transactions."""
+"""The connection to the store: opening, transactions, and writes that share one."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.util import CommandError
-from sqlalchemy import URL, Connection, NullPool, create_engine, event, inspect, text
+from sqlalchemy import URL, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from monitor.errors import StoreError
+from monitor.store.migrating import migrate
+from monitor.store.postgres import PostgresBackend
+from monitor.store.sqlite import SqliteBackend
+from monitor.store.tables import writer
 
-_BUSY_TIMEOUT_MS = 5_000
+_T = TypeVar("_T")
+
+_TOGETHER: Final = 64
+"""How many writes share one commit at most: enough to outrun the disk, few enough that none waits long."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Write:
+    work: Callable[[AsyncConnection], Awaitable[Any]]
+    done: asyncio.Future[Any]
 
 
 class Database:
-    """The embedded SQLite store (WAL, ``synchronous=FULL``: a commit that returned survives a power cut).
+    """The store: an SQLite file (WAL, ``synchronous=FULL``) or a PostgreSQL database. A commit that returned is durable.
 
     An async context manager; entering migrates the schema to the newest version. One writer at a time:
     `transaction` holds a lock, so that a read inside it is never stale.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Prepare to open the SQLite file at `path`; its folder is created on entering."""
-        self._path = path
+    def __init__(self, place: Path | URL) -> None:
+        """Prepare to open the SQLite file, whose folder is created on entering, or the PostgreSQL database at `place`.
+
+        Raises:
+            StoreError: PostgreSQL is asked for, and its driver is not installed.
+        """
+        self._backend = SqliteBackend(place) if isinstance(place, Path) else PostgresBackend(place)
         self._engine: AsyncEngine | None = None
         self._write_lock = asyncio.Lock()
+        self._queue: deque[_Write] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        self._epoch: int | None = None
 
     @property
     def engine(self) -> AsyncEngine:
@@ -44,22 +62,21 @@ class Database:
         return self._engine
 
     async def __aenter__(self) -> Self:
+        backend = self._backend
         try:
-            await asyncio.to_thread(_prepare, self._path)
-            # Without hide_parameters the driver's errors quote stream names and alerts, and land in the log.
-            engine = create_async_engine(_url("sqlite+aiosqlite", self._path), hide_parameters=True)
-            event.listen(engine.sync_engine, "connect", _set_pragmas)
-            event.listen(engine.sync_engine, "begin", _begin_immediate)
-            self._engine = engine
-            async with engine.connect() as connection:
+            await asyncio.to_thread(_prepare, backend)
+            self._engine = backend.engine()
+            async with self._engine.connect() as connection:
                 await connection.execute(text("SELECT 1 FROM incident LIMIT 1"))
         except (SQLAlchemyError, OSError) as error:
             await self.__aexit__(None, None, None)
-            raise StoreError(
-                f"{self._path}: the store cannot be opened ({type(error).__name__}); "
-                "check the folder's permissions, free space and that the file is a Livecordon database",
-                reason="open_failed",
-            ) from error
+            word = backend.reason_of(error) if isinstance(error, SQLAlchemyError) else None
+            refused = StoreError(
+                f"{backend.shown}: the store cannot be opened ({word or type(error).__name__}); {backend.mend}",
+                reason="corrupt" if word == "corrupt" and _is_torn(error) else "open_failed",
+            )
+            # PostgreSQL's messages quote values and addresses.
+            raise refused from (error if isinstance(backend, SqliteBackend) else None)
         except BaseException:
             # A connection that is left open keeps its thread, and the process, from ending.
             await self.__aexit__(None, None, None)
@@ -69,25 +86,58 @@ class Database:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._writer is not None:
+            await asyncio.wait({self._writer})
         if self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.dispose()
+
+    async def claim(self) -> None:
+        """Become the one daemon of this store: whoever claimed it before can write no more.
+
+        A second guard behind `monitor.store.ownership`, for a daemon that lost its lock with its connection to
+        PostgreSQL and does not know it.
+
+        Raises:
+            StoreError: nothing was claimed.
+        """
+        async with self.transaction() as connection:
+            await connection.execute(update(writer).values(epoch=writer.c.epoch + 1))
+            epoch: int = (await connection.execute(select(writer.c.epoch))).scalar_one()
+        self._epoch = epoch
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection inside one write transaction; commits on leaving, rolls back on any exception.
 
         Raises:
-            StoreError: the database refused; nothing of the transaction was kept.
+            StoreError: the database refused, or another daemon has claimed it (`reason` ``in_use``); nothing of the
+                transaction was kept. Where the connection broke at the commit (``unreachable``), it may have been.
         """
         async with self._write_lock:
             try:
                 async with self.engine.begin() as connection:
+                    if isinstance(self._backend, PostgresBackend):
+                        await self._wait_turn(connection)
                     yield connection
             except SQLAlchemyError as error:
-                raise StoreError(
-                    f"a write to the store failed ({type(error).__name__})", reason="write_failed"
-                ) from error
+                raise self._refusal("write", error) from (error if isinstance(self._backend, SqliteBackend) else None)
+
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
+        """Run `work` in a write transaction that it may share with others; durable on return.
+
+        What several callers want written at the same time is committed together: the disk is waited for once. If one of
+        them fails, nothing of any is kept, and each is run again in a transaction of its own: `work` may run twice,
+        and must leave no trace but in the database. A caller that is cancelled may find its work done or not done.
+
+        Raises:
+            StoreError: the database refused; nothing of `work` was kept; see `transaction`.
+        """
+        done: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Write(work, done))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._work_off(), name="store writer")
+        return await done
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -100,7 +150,7 @@ class Database:
             async with self.engine.connect() as connection:
                 yield await connection.execution_options(livecordon_read_only=True)
         except SQLAlchemyError as error:
-            raise StoreError(f"a read from the store failed ({type(error).__name__})", reason="read_failed") from error
+            raise self._refusal("read", error) from (error if isinstance(self._backend, SqliteBackend) else None)
 
     async def check_writable(self) -> None:
         """Write something harmless, so that a full or read-only disk is noticed before an incident needs it.
@@ -109,80 +159,60 @@ class Database:
             StoreError: nothing can be written now.
         """
         async with self.transaction() as connection:
-            await connection.execute(text("PRAGMA user_version = 1"))
+            await connection.execute(update(writer).values(epoch=writer.c.epoch))
 
+    async def _wait_turn(self, connection: AsyncConnection) -> None:
+        # The row's lock is what BEGIN IMMEDIATE is in SQLite, and its content tells who may write.
+        epoch = (await connection.execute(select(writer.c.epoch).with_for_update())).scalar_one()
+        if self._epoch not in (None, epoch):
+            raise StoreError(
+                "another Livecordon daemon has taken over this store", reason="in_use", retryable=False
+            ) from None
 
-def migrate(path: Path) -> None:
-    """Bring the SQLite file at `path` to the newest schema, in one transaction; creates it when absent. Blocking.
+    async def _work_off(self) -> None:
+        try:
+            while self._queue:
+                batch = [self._queue.popleft() for _ in range(min(_TOGETHER, len(self._queue)))]
+                batch = [one for one in batch if not one.done.done()]
+                if batch and not await self._write_together(batch):
+                    for one in batch:
+                        await self._write_together([one])
+        finally:
+            self._writer = None
+            for one in self._queue:
+                one.done.cancel()
+            self._queue.clear()
 
-    Raises:
-        StoreError: the file belongs to another program, or to a newer version of this one.
-        sqlalchemy.exc.SQLAlchemyError: it cannot be read or written.
-    """
-    config = AlembicConfig()
-    # Options go through an interpolation that gives % a meaning; attributes do not.
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    engine = create_engine(_url("sqlite", path), poolclass=NullPool, hide_parameters=True)
-    event.listen(engine, "connect", _own_transactions)
-    event.listen(engine, "begin", _begin_immediate)
-    try:
-        with engine.begin() as connection:
-            _refuse_foreign(connection, path)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except CommandError as error:
-        raise StoreError(
-            f"{path}: the store was written by a newer Livecordon; run that version, or restore the copy of the store "
-            "from before the upgrade",
-            reason="newer_schema",
-            retryable=False,
-        ) from error
-    finally:
-        engine.dispose()
+    async def _write_together(self, batch: list[_Write]) -> bool:
+        """Commit a batch at once; False when it failed and each is worth a transaction of its own."""
+        try:
+            async with self.transaction() as connection:
+                results = [await one.work(connection) for one in batch]
+        except Exception as error:  # noqa: BLE001 - handed to whoever wanted it written
+            # A store that takes nothing now is not asked again for each.
+            if len(batch) > 1 and not (isinstance(error, StoreError) and error.reason != "write_failed"):
+                return False
+            for one in batch:
+                if not one.done.done():
+                    one.done.set_exception(error)
+        else:
+            for one, result in zip(batch, results, strict=True):
+                if not one.done.done():
+                    one.done.set_result(result)
+        return True
 
-
-def _prepare(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-    # Stream names may be keys: nobody else on the machine may read them. SQLite gives its side files the same mode.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o640))
-    migrate(path)
-
-
-def _refuse_foreign(connection: Connection, path: Path) -> None:
-    tables = set(inspect(connection).get_table_names())
-    if tables and "alembic_version" not in tables:
-        raise StoreError(
-            f"{path}: this is the database of another program; name another file in store.path",
-            reason="foreign_database",
-            retryable=False,
+    def _refusal(self, what: str, error: SQLAlchemyError) -> StoreError:
+        reason = self._backend.reason_of(error)
+        return StoreError(
+            f"a {what} {'to' if what == 'write' else 'from'} the store failed ({reason or type(error).__name__})",
+            reason=reason or f"{what}_failed",
         )
 
 
-def _url(driver: str, path: Path) -> URL:
-    return URL.create(driver, database=str(path))
+def _prepare(backend: SqliteBackend | PostgresBackend) -> None:
+    backend.prepare()
+    migrate(backend)
 
 
-def _own_transactions(dbapi_connection: Any, _record: Any) -> None:
-    # The driver must not begin transactions: under its own rules, changes of the schema are in none at all.
-    dbapi_connection.isolation_level = None
-    _set(dbapi_connection, f"busy_timeout={_BUSY_TIMEOUT_MS}")
-
-
-def _set_pragmas(dbapi_connection: Any, record: Any) -> None:
-    # The timeout comes first: switching to WAL takes a lock, for which another process may have to be waited.
-    _own_transactions(dbapi_connection, record)
-    _set(dbapi_connection, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-
-
-def _set(dbapi_connection: Any, *pragmas: str) -> None:
-    cursor = dbapi_connection.cursor()
-    for pragma in pragmas:
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_immediate(connection: Any) -> None:
-    # A deferred transaction that later writes can fail with "database is locked" in the middle; taking the write
-    # lock first waits for it instead.
-    read_only = connection.get_execution_options().get("livecordon_read_only", False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+def _is_torn(error: BaseException) -> bool:
+    return getattr(getattr(error, "orig", None), "sqlite_errorname", "").startswith("SQLITE_CORRUPT")

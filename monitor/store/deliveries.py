@@ -13,9 +13,9 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.store.dialects import upsert
 from monitor.store.tables import delivery, receiver_state
 
 
@@ -112,7 +112,7 @@ async def enqueue(connection: AsyncConnection, event: OutgoingEvent, receivers: 
     for receiver in receivers:
         cancelled = receiver in disabled
         inserted = await connection.execute(
-            upsert(delivery)
+            upsert(connection, delivery)
             .values(
                 id=str(uuid4()),
                 event_id=event.id,
@@ -131,8 +131,9 @@ async def enqueue(connection: AsyncConnection, event: OutgoingEvent, receivers: 
                 last_reason=disabled.get(receiver),
             )
             .on_conflict_do_nothing(index_elements=["event_id", "receiver"])
+            .returning(delivery.c.id)
         )
-        pending += 0 if cancelled else inserted.rowcount
+        pending += inserted.one_or_none() is not None and not cancelled
     return pending
 
 
@@ -208,7 +209,7 @@ async def hasten(connection: AsyncConnection, receiver: str, *, at: float) -> in
 async def disable_receiver(connection: AsyncConnection, receiver: str, *, at: float, reason: str) -> int:
     """Send a receiver nothing more: cancels what is pending for it and returns how many alerts that were."""
     await connection.execute(
-        upsert(receiver_state)
+        upsert(connection, receiver_state)
         .values(receiver=receiver, disabled_at=at, disabled_reason=reason)
         .on_conflict_do_update(index_elements=["receiver"], set_={"disabled_at": at, "disabled_reason": reason})
     )

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, insert, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.store.dialects import upsert
 from monitor.store.tables import deadline, definition, incident
 from monitor.vocabulary import StreamRef
 
@@ -54,7 +54,7 @@ class IncidentRecord:
 async def save_definition(connection: AsyncConnection, *, digest: str, name: str, content: str) -> None:
     """Keep a definition under its digest; does nothing when it is there already."""
     await connection.execute(
-        upsert(definition).values(digest=digest, name=name, content=content).on_conflict_do_nothing()
+        upsert(connection, definition).values(digest=digest, name=name, content=content).on_conflict_do_nothing()
     )
 
 
@@ -68,7 +68,7 @@ async def load_definition(connection: AsyncConnection, digest: str) -> str:
 async def save(connection: AsyncConnection, record: IncidentRecord, deadlines: Mapping[str, float]) -> None:
     """Write the incident and replace its pending deadlines."""
     values = asdict(record)
-    statement = upsert(incident).values(values)
+    statement = upsert(connection, incident).values(values)
     await connection.execute(
         statement.on_conflict_do_update(index_elements=["id"], set_={k: v for k, v in values.items() if k != "id"})
     )

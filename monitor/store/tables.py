@@ -169,3 +169,11 @@ block = Table(
     Index("ix_block_publisher", "server", "app", "name", "lifted_at", "until"),
     comment="Publishers barred from live until a time (strikes).",
 )
+
+writer = Table(
+    "writer",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+    comment="One row: how often a daemon has claimed the store; only the last one to do so may write.",
+)

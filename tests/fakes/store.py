@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 
+from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from monitor.errors import StoreError
-from monitor.store.database import Database, migrate
+from monitor.store.database import Database
 from monitor.store.incidents import IncidentRecord
+from monitor.store.migrating import migrate
 from monitor.vocabulary import StreamRef
 
 CAM1 = StreamRef("edge", "live", "cam1")
@@ -47,17 +49,19 @@ def _empty_store() -> Path:
     return path
 
 
-def _copy_template(path: Path) -> None:
+def copy_empty_store(path: Path) -> None:
+    """Put an empty store, with all its tables, to `path`, unless there is one."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_empty_store(), path)
 
 
 @asynccontextmanager
-async def flaky_store(path: Path) -> AsyncIterator[FlakyDatabase]:
-    """Open the store at `path`; a new one is copied from a template, because creating one waits for the disk."""
-    _copy_template(path)
-    async with FlakyDatabase(path) as database:
+async def flaky_store(place: Path | URL) -> AsyncIterator[FlakyDatabase]:
+    """Open the store at `place`; a new file is copied from a template, because creating one waits for the disk."""
+    if isinstance(place, Path):
+        copy_empty_store(place)
+    async with FlakyDatabase(place) as database:
         yield database
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.store.database import Database, migrate
+from monitor.store.database import Database
+from monitor.store.migrating import migrate
 from tests.fakes.clock import ManualClock
 from tests.fakes.receiver import FakeReceiver
 

@@ -14,7 +14,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import TextClause, create_engine, text
 
 from monitor.errors import StoreError
-from monitor.store.database import Database, migrate
+from monitor.store.database import Database
+from monitor.store.migrating import migrate
 from monitor.store.tables import metadata
 from tests.fakes.store import flaky_store
 
@@ -41,7 +42,7 @@ async def test_every_connection_is_durable_and_checks_references(database: Datab
                 (await connection.execute(text(f"PRAGMA {pragma}"))).scalar_one()
                 for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             ]
-            assert values == ["wal", 2, 1, 5000]
+            assert values == ["wal", 2, 1, 1000]
 
 
 def test_the_migrations_lead_to_the_tables(tmp_path: Path) -> None:
