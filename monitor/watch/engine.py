@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import structlog
 
 from monitor.classify.port import Classifier
 from monitor.watch.admission import DROP_THINNED, DecodeAdmission
-from monitor.watch.confinement import lower_thread_priority, resident_bytes
+from monitor.watch.confinement import lower_thread_priority, resident_bytes, return_free_memory
 from monitor.watch.inference import InferenceThread
 from monitor.watch.messages import (
     Assign,
@@ -40,6 +41,8 @@ log = structlog.get_logger()
 
 INFERENCE_HUNG_S = 10.0
 """A batch that runs longer, in seconds, will not come back."""
+
+_TIDY_MEMORY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +235,12 @@ class Engine:
         self.fail()
 
     def _watch_threads(self) -> None:
+        tidied_at_s = time.monotonic()
         while not self._closing.wait(min(1.0, self.settings.hung_after_s("") / 4)):
+            if time.monotonic() - tidied_at_s > _TIDY_MEMORY_S:
+                # Threads that end leave holes that only a look over the whole heap finds.
+                return_free_memory()
+                tidied_at_s = time.monotonic()
             self.recent.expire()
             if self.spool is not None:
                 self.spool.expire()

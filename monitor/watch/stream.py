@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -98,7 +99,7 @@ class StreamPorts:
     spool: Spool | None = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class StreamWatch:
     """Watches one stream from `start` to `release`, reconnecting as long as that takes.
 
@@ -130,7 +131,9 @@ class StreamWatch:
     _after_end: Backoff = field(default_factory=lambda: Backoff(_ENDED_FIRST_S, _ENDED_LONGEST_S), repr=False)
 
     def __post_init__(self) -> None:
-        self._lease = self.ports.decode_slots.lease(lambda: self.posture)
+        # Nothing here may refer to itself in a circle: streams that left would wait for the garbage collector.
+        reference = weakref.ref(self)
+        self._lease = self.ports.decode_slots.lease(lambda: Posture.CALM if (me := reference()) is None else me.posture)
 
     def start(self) -> None:
         """Start the stream's thread."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -75,6 +76,21 @@ def test_only_the_threads_priority_is_lowered() -> None:
         """
     )
     assert done.stdout.split() == ["4", "0"]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="glibc's")
+def test_memory_that_threads_left_in_holes_is_given_back() -> None:
+    done = in_child(
+        """
+        import ctypes
+        pieces = [ctypes.create_string_buffer(b"x" * 60_000, 60_000) for _ in range(1000)]
+        del pieces[:-1]  # the last one stands at the top, so that nothing below goes back by itself
+        held = confinement.resident_bytes()
+        confinement.return_free_memory()
+        print(held - confinement.resident_bytes() > 40_000_000)
+        """
+    )
+    assert done.stdout.strip() == "True", done.stderr
 
 
 def test_resident_memory_is_that_of_this_process() -> None:

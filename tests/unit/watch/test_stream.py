@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -80,6 +82,19 @@ def test_a_stream_is_opened_and_its_clips_wait_for_inference() -> None:
         assert pending.stream_id == "s"
         assert pending.clip.times_s[-1] == 1.0
         assert bench.script.live == [True]
+
+
+def test_a_stream_that_left_is_gone_without_the_garbage_collector() -> None:
+    gc.disable()
+    try:
+        with watching(Script([[clip(1.0), UNTIL_STOPPED]])) as bench:
+            bench.until_said(OPENING, WATCHING)
+            bench.pending.take(1, 0)
+            reference = weakref.ref(bench.watch)
+        del bench
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_an_end_is_told_once_however_often_the_stream_cannot_be_opened_again() -> None:

@@ -454,6 +454,7 @@ async def test_the_daemons_secrets_are_not_in_a_watchers_environment(monkeypatch
         environment, command = told_to_process(view.pid)
         assert b"hunter2" not in environment
         assert b"MALLOC_ARENA_MAX=2" in environment
+        assert b"MALLOC_MMAP_THRESHOLD_=262144" in environment
         assert b"--parent-pid=%d" % os.getpid() in command
 
 
