@@ -48,17 +48,25 @@ class EffectKind(StrEnum):
     PRESERVE = "preserve"
     ALERT = "alert"
     REQUEST_REVIEW = "request_review"
+    HOLD = "hold"
+    RELEASE = "release"
     CUT = "cut"
     BLOCK = "block"
     UNBLOCK = "unblock"
+    SHARE = "share"
 
 
 class EffectOutcome(StrEnum):
-    """How an effect ended. `unverified`: it was accepted, but its result could not be confirmed."""
+    """How an effect ended.
+
+    `unverified`: it was accepted, but its result could not be confirmed. `unsupported`: this media server, or this
+    installation, has no way to do it at all; trying again cannot help.
+    """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     UNVERIFIED = "unverified"
+    UNSUPPORTED = "unsupported"
 
 
 class ReviewDecision(StrEnum):
@@ -66,6 +74,15 @@ class ReviewDecision(StrEnum):
 
     CONFIRM = "confirm"
     DISMISS = "dismiss"
+    ESCALATE = "escalate"
+    RELEASE = "release"
+
+
+class PartnerSignal(StrEnum):
+    """What another platform says about content that may be on this stream."""
+
+    RAISED = "raised"
+    WITHDRAWN = "withdrawn"
 
 
 class AlertEvent(StrEnum):

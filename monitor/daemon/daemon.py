@@ -24,10 +24,11 @@ from monitor.daemon.services import Blocks, Incidents
 from monitor.daemon.streams import StreamRegistry
 from monitor.daemon.views import MemoryView, Vitals
 from monitor.effects.blocklist import BlockList
-from monitor.effects.committed import CommittedPerformer
+from monitor.effects.committed import CommittedPerformer, UnsupportedPerformer
 from monitor.effects.cut import CutPerformer, CutSettings
 from monitor.effects.decided import DecidedEffects
 from monitor.effects.doorkeeper import Doorkeeper
+from monitor.effects.hold import HoldPerformer
 from monitor.effects.preserve import Kept, KeptVideo, PreservePerformer
 from monitor.effects.runner import EffectRunner
 from monitor.errors import MediaServerError, StoreError
@@ -105,6 +106,7 @@ class Daemon:
             on_fault=self._on_fault,
         )
         committed = CommittedPerformer()
+        holding = HoldPerformer(self._servers, config.effects.cut_deadline, clock, is_wanted=self._is_wanted)
         self._runner = EffectRunner(
             self._database,
             clock,
@@ -113,6 +115,9 @@ class Daemon:
                 EffectKind.REQUEST_REVIEW: committed,
                 EffectKind.BLOCK: committed,
                 EffectKind.UNBLOCK: committed,
+                EffectKind.HOLD: holding,
+                EffectKind.RELEASE: holding,
+                EffectKind.SHARE: UnsupportedPerformer("no_partners"),
                 EffectKind.CUT: CutPerformer(
                     self._servers,
                     CutSettings(config.effects.cut_deadline),

@@ -12,6 +12,20 @@ from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import EffectKind, EffectOutcome
 
 
+class UnsupportedPerformer:
+    """Says of every effect that this installation has no way to carry it out."""
+
+    def __init__(self, reason: str) -> None:
+        """Give `reason`, a static word, with every outcome."""
+        self._reason = reason
+
+    async def perform(self, effect: EffectRecord, incident: IncidentRecord) -> EffectResult:
+        """Return ``unsupported`` at once; see `Performer.perform`."""
+        if incident.dry_run:
+            return EffectResult(EffectOutcome.SUCCEEDED, {"dry_run": True})
+        return EffectResult(EffectOutcome.UNSUPPORTED, {"reason": self._reason, "effect": effect.kind.value})
+
+
 class CommittedPerformer:
     """Reports success of an effect whose whole work was committed with its decision."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from monitor.clock import Clock
+from monitor.effects.patience import Patience
 from monitor.effects.port import EffectResult
 from monitor.errors import MediaServerError, StoreError
 from monitor.metrics import DETECTION_TO_CUT
@@ -15,9 +16,6 @@ from monitor.servers.port import MediaServer
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import EffectOutcome
-
-_FIRST_DELAY_S = 0.1
-_LONGEST_DELAY_S = 2.0
 
 log = structlog.get_logger()
 
@@ -27,7 +25,8 @@ class CutSettings:
     """How hard a cut tries.
 
     Attributes:
-        deadline_s: How long the command is repeated until a listing shows the stream gone.
+        deadline_s: How long the command is repeated until a listing shows the stream gone, where the protocol does
+            not say it.
     """
 
     deadline_s: float
@@ -78,7 +77,8 @@ class CutPerformer:
 
     async def _repeat(self, server: MediaServer, effect: EffectRecord, incident: IncidentRecord) -> EffectResult:
         began_s = self._clock.monotonic_s()
-        delay_s = _FIRST_DELAY_S
+        patience = Patience.of(effect, default_within_s=self._settings.deadline_s)
+        delay_s = patience.first_delay_s
         matched = commands = 0
         reason = ""
         while True:
@@ -95,12 +95,12 @@ class CutPerformer:
                 matched += result.matched
                 if result.verified:
                     return self._verified(effect, incident, commands=commands, dropped=matched)
-            if self._clock.monotonic_s() - began_s + delay_s > self._settings.deadline_s:
+            if self._clock.monotonic_s() - began_s + delay_s > patience.within_s:
                 break
             await self._clock.sleep(delay_s)
             if not await self._still_wanted(effect):
                 return EffectResult(EffectOutcome.FAILED, {"reason": "withdrawn", "commands": commands})
-            delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
+            delay_s = patience.next_delay_s(delay_s)
         # Something was dropped but a publication is still listed: that is no success, and no plain failure either.
         outcome = EffectOutcome.UNVERIFIED if matched else EffectOutcome.FAILED
         return EffectResult(outcome, {"reason": reason or "still_live", "commands": commands, "dropped": matched})

@@ -73,7 +73,12 @@ class DecidedEffects:
                 # Asked for again, a block is renewed: one publisher, one block in force.
                 await blocks.lift_of_incident(connection, incident.id, at=at, by="protocol", why="renewed")
                 await self._block(connection, effect, incident, until=until, why=why)
+            case EffectKind.RELEASE:
+                # Whoever is shown again must not vanish again by a hold that has not come to its end.
+                await effect_rows.withdraw(connection, incident.id, EffectKind.HOLD, at=at)
             case EffectKind.CUT if not incident.dry_run:
+                # A cut does not wait for a hold that is still being tried.
+                await effect_rows.withdraw(connection, incident.id, EffectKind.HOLD, at=at)
                 until = at + max(self.cut_guard_s, for_s)
                 if (await blocks.end_of(connection, incident.ref, at=at) or 0.0) < until:
                     await self._block(connection, effect, incident, until=until, why=f"{why}: while it is cut")

@@ -39,11 +39,14 @@ class Lane(StrEnum):
 
 _LANES = {
     EffectKind.BLOCK: Lane.CONTAINMENT,
+    EffectKind.HOLD: Lane.CONTAINMENT,
+    EffectKind.RELEASE: Lane.CONTAINMENT,
     EffectKind.CUT: Lane.CONTAINMENT,
     EffectKind.UNBLOCK: Lane.CONTAINMENT,
     EffectKind.PRESERVE: Lane.EVIDENCE,
     EffectKind.ALERT: Lane.PEOPLE,
     EffectKind.REQUEST_REVIEW: Lane.PEOPLE,
+    EffectKind.SHARE: Lane.PEOPLE,
 }
 
 

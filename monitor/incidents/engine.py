@@ -22,6 +22,7 @@ from monitor.incidents.records import (
     StreamContext,
     apply_decision,
     begin_record,
+    definition_of,
     event_detail,
     state_of,
 )
@@ -34,12 +35,17 @@ from monitor.protocol.events import (
     DetectionRaised,
     EffectFinished,
     Event,
+    KnownContentMatched,
+    PartnerAlerted,
     Reviewed,
     StreamEnded,
     StreamReturned,
+    StrikesChanged,
+    UserReported,
+    ViewersChanged,
     WatchChanged,
 )
-from monitor.protocol.step import step
+from monitor.protocol.step import begin, step
 from monitor.store import audit, blocks
 from monitor.store import effects as effect_rows
 from monitor.store import incidents as incident_rows
@@ -107,8 +113,9 @@ class IncidentEngine:
             for record, deadlines in await incident_rows.load_open(connection):
                 digest = record.definition_digest
                 if digest not in definitions:
-                    definitions[digest] = _definition_of(await incident_rows.load_definition(connection, digest))
-                self._remember(OpenIncident(record, state_of(record, deadlines), definitions[digest]))
+                    definitions[digest] = definition_of(await incident_rows.load_definition(connection, digest))
+                asked = await effect_rows.last_requests(connection, record.id)
+                self._remember(OpenIncident(record, state_of(record, deadlines, asked), definitions[digest]))
             active = await blocks.active(connection, at=self._now())
         self._listener.blocks_loaded(active)
         if self._by_id:
@@ -268,10 +275,12 @@ class IncidentEngine:
         incident = self.open_incident(context.ref.stream_id)
         if incident is not None:
             return await self._continue(incident, context, event)
-        if isinstance(event, StreamEnded | StreamReturned | WatchChanged):
+        if isinstance(event, StreamEnded | StreamReturned | WatchChanged | ViewersChanged | StrikesChanged):
             # Streams come and go, and are seen or not; without an incident there is nothing that they could change.
             return None
-        decision = step(context.definition, None, event, self._now())
+        now = self._now()
+        state = begin(context.definition, now, strikes=context.strikes, viewers=context.viewers)
+        decision = step(context.definition, state, event, now)
         if not decision.transitioned:
             return None
         record = begin_record(str(uuid4()), context, now=self._now())
@@ -286,8 +295,9 @@ class IncidentEngine:
                 session = context.session
                 if session == incident.record.session:
                     return None
-            case WatchChanged():
-                # Also where the protocol does nothing about it: whoever looks back wants to know what nobody saw.
+            case WatchChanged() | UserReported() | PartnerAlerted() | KnownContentMatched():
+                # Also where the protocol does nothing about it: whoever looks back wants to know what was said, and
+                # what nobody saw.
                 return await self._commit(incident, event, actor="protocol", always=True)
             case _:
                 return await self._commit(incident, event, actor="protocol")
@@ -386,14 +396,3 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("write_failed_while_stopping", error_type=type(error).__name__)
         raise
-
-
-def _definition_of(content: str) -> Definition:
-    try:
-        return Definition.from_json(content)
-    except ValueError as error:
-        raise StoreError(
-            "an open incident runs under a protocol that this version cannot read; run the version that began it",
-            reason="unreadable_definition",
-            retryable=False,
-        ) from error

@@ -7,13 +7,16 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any
 
+from monitor.errors import StoreError
 from monitor.protocol.decision import Decision, IncidentState, Reason
 from monitor.protocol.definition import Definition, OnReview
 from monitor.protocol.events import DetectionRaised, Event, Reviewed
 from monitor.store.incidents import IncidentRecord
-from monitor.vocabulary import Posture, Severity, StreamRef
+from monitor.vocabulary import EffectKind, Posture, Severity, StreamRef
 
-REVIEWS_TAKEN = frozenset({Reason.REVIEW_CONFIRMED, Reason.REVIEW_DISMISSED})
+REVIEWS_TAKEN = frozenset(
+    {Reason.REVIEW_CONFIRMED, Reason.REVIEW_DISMISSED, Reason.REVIEW_ESCALATED, Reason.REVIEW_RELEASED}
+)
 """Reasons of the decisions in which a responder's word counted; any other review came too late or was not asked for."""
 
 
@@ -26,6 +29,8 @@ class StreamContext:
         definition: The protocol in force for this stream; an open incident keeps the one it began with.
         dry_run: Containment on this stream is only recorded; fixed for an incident when it begins.
         model: ``name@version`` of the classifier in force.
+        strikes: Strikes that stand against the publisher; an incident that begins starts with them.
+        viewers: Viewers of the stream now; an incident that begins starts with them.
     """
 
     ref: StreamRef
@@ -33,6 +38,8 @@ class StreamContext:
     definition: Definition
     dry_run: bool
     model: str
+    strikes: int = 0
+    viewers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +119,14 @@ def awaits_review(definition: Definition, state: str) -> bool:
     return any(isinstance(transition.trigger, OnReview) for transition in definition.states[state].transitions)
 
 
-def state_of(record: IncidentRecord, deadlines: Mapping[str, float]) -> IncidentState:
-    """Rebuild the protocol's state from the store."""
+def state_of(record: IncidentRecord, deadlines: Mapping[str, float], asked: Mapping[EffectKind, int]) -> IncidentState:
+    """Rebuild the protocol's state from the store.
+
+    Args:
+        record: The incident's row.
+        deadlines: Its pending deadlines.
+        asked: Per kind of effect, the number of the decision that asked for it last.
+    """
     return IncidentState(
         state=record.state,
         entered_at=record.entered_at,
@@ -121,6 +134,7 @@ def state_of(record: IncidentRecord, deadlines: Mapping[str, float]) -> Incident
         severities={label: Severity.from_word(word) for label, word in record.severities.items()},
         max_severity=Severity.from_word(record.max_severity),
         deadlines=dict(deadlines),
+        asked=dict(asked),
     )
 
 
@@ -135,3 +149,15 @@ def event_detail(event: Event) -> dict[str, Any]:
             value = value.value
         values[field.name] = value
     return values
+
+
+def definition_of(content: str) -> Definition:
+    """Return a definition as it was stored; StoreError where this version cannot read it."""
+    try:
+        return Definition.from_json(content)
+    except ValueError as error:
+        raise StoreError(
+            "an open incident runs under a protocol that this version cannot read; run the version that began it",
+            reason="unreadable_definition",
+            retryable=False,
+        ) from error

@@ -13,18 +13,27 @@ class Reason(StrEnum):
     """Why a decision is what it is: closed list, logged, counted, shown and stored."""
 
     DETECTION_RAISED = "detection_raised"
+    DETECTION_EASED = "detection_eased"
     DETECTION_CLEARED = "detection_cleared"
     DEADLINE_PASSED = "deadline_passed"
     REVIEW_CONFIRMED = "review_confirmed"
     REVIEW_DISMISSED = "review_dismissed"
+    REVIEW_ESCALATED = "review_escalated"
+    REVIEW_RELEASED = "review_released"
     EFFECT_SUCCEEDED = "effect_succeeded"
     EFFECT_FAILED = "effect_failed"
     EFFECT_UNVERIFIED = "effect_unverified"
+    EFFECT_UNSUPPORTED = "effect_unsupported"
     STREAM_ENDED = "stream_ended"
     STREAM_RETURNED = "stream_returned"
     WATCHED_FRESH = "watched_fresh"
     WATCHED_LATE = "watched_late"
     WATCHED_BLIND = "watched_blind"
+    USER_REPORTED = "user_reported"
+    PARTNER_ALERTED = "partner_alerted"
+    PARTNER_WITHDREW = "partner_withdrew"
+    KNOWN_CONTENT_MATCHED = "known_content_matched"
+    VIEWERS_ROSE = "viewers_rose"
     NO_TRANSITION = "no_transition"
     STALE_DEADLINE = "stale_deadline"
     ALREADY_CLOSED = "already_closed"
@@ -41,6 +50,11 @@ class IncidentState:
         severities: Current severity per label; a label that is absent is ``none``.
         max_severity: Highest severity seen in this incident.
         deadlines: Pending deadlines: key to due time, in seconds on the caller's timeline.
+        asked: Per kind of effect, the `sequence` of the decision that asked for it last: outcomes of earlier requests
+            are stale. A kind that is absent has not been asked for, or before this was remembered.
+        strikes: Strikes that stand against the publisher, as far as the protocol was told.
+        viewers: Viewers of the stream, as far as the protocol was told.
+        reports: Reports by users in this incident.
     """
 
     state: str
@@ -49,6 +63,10 @@ class IncidentState:
     severities: Mapping[str, Severity] = field(default_factory=dict)
     max_severity: Severity = Severity.NONE
     deadlines: Mapping[str, float] = field(default_factory=dict)
+    asked: Mapping[EffectKind, int] = field(default_factory=dict)
+    strikes: int = 0
+    viewers: int = 0
+    reports: int = 0
 
     @property
     def severity(self) -> Severity:

@@ -1,7 +1,8 @@
 """A protocol as values: states, what leaves them, what they do to the world.
 
 A `Definition` says nothing about whether it makes sense; `monitor.protocol.checks` does, and `load_definitions` lets
-nothing past it. Durations are in seconds and carry it in their names.
+nothing past it. Durations are in seconds and carry it in their names. Triggers and guards have modules of their own and
+are at hand here, too.
 """
 
 from __future__ import annotations
@@ -10,110 +11,74 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision, Severity
+from monitor.protocol.guards import (
+    AllOf,
+    AnyOf,
+    Guard,
+    LabelDetected,
+    MaxSeverityAtLeast,
+    Not,
+    ReportsAtLeast,
+    SeverityAtLeast,
+    StrikesAtLeast,
+    ViewersAtLeast,
+    each_guard,
+    guard_in,
+    guard_out,
+)
+from monitor.protocol.triggers import (
+    After,
+    OnDetection,
+    OnEased,
+    OnEffect,
+    OnKnownContent,
+    OnPartner,
+    OnReport,
+    OnReview,
+    OnStream,
+    OnViewers,
+    OnWatched,
+    StreamChange,
+    Trigger,
+    trigger_in,
+    trigger_out,
+)
+from monitor.vocabulary import EffectKind, Posture
+
+__all__ = [
+    "After",
+    "AllOf",
+    "AnyOf",
+    "Definition",
+    "Effect",
+    "Guard",
+    "LabelDetected",
+    "MaxSeverityAtLeast",
+    "Not",
+    "OnDetection",
+    "OnEased",
+    "OnEffect",
+    "OnKnownContent",
+    "OnPartner",
+    "OnReport",
+    "OnReview",
+    "OnStream",
+    "OnViewers",
+    "OnWatched",
+    "Parameter",
+    "ReportsAtLeast",
+    "SeverityAtLeast",
+    "State",
+    "StreamChange",
+    "StrikesAtLeast",
+    "Transition",
+    "Trigger",
+    "ViewersAtLeast",
+]
 
 Parameter = str | float | int | bool | None
-
-
-class StreamChange(StrEnum):
-    """What a publication may do that a protocol can react to."""
-
-    ENDED = "ended"
-    RETURNED = "returned"
-
-
-@dataclass(frozen=True, slots=True)
-class OnDetection:
-    """A detection was raised to at least `severity`; with ``none``: nothing is detected on the stream any more."""
-
-    severity: Severity
-
-
-@dataclass(frozen=True, slots=True)
-class OnReview:
-    """A responder decided so."""
-
-    decision: ReviewDecision
-
-
-@dataclass(frozen=True, slots=True)
-class OnEffect:
-    """An effect of this kind that this incident asked for ended in one of these ways."""
-
-    kind: EffectKind
-    outcomes: tuple[EffectOutcome, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OnStream:
-    """The publication went away, or came back."""
-
-    change: StreamChange
-
-
-@dataclass(frozen=True, slots=True)
-class OnWatched:
-    """The stream's last verdict became so recent, or so old."""
-
-    freshness: Freshness
-
-
-@dataclass(frozen=True, slots=True)
-class After:
-    """So many seconds have passed since the state was entered."""
-
-    delay_s: float
-
-
-Trigger = OnDetection | OnReview | OnEffect | OnStream | OnWatched | After
-
-
-@dataclass(frozen=True, slots=True)
-class SeverityAtLeast:
-    """The stream's current severity, over all labels, is at least this."""
-
-    severity: Severity
-
-
-@dataclass(frozen=True, slots=True)
-class MaxSeverityAtLeast:
-    """The highest severity that this incident has seen is at least this."""
-
-    severity: Severity
-
-
-@dataclass(frozen=True, slots=True)
-class LabelDetected:
-    """This label is at ``review`` or above now."""
-
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class AllOf:
-    """Every one of these holds."""
-
-    guards: tuple[Guard, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AnyOf:
-    """At least one of these holds."""
-
-    guards: tuple[Guard, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """This does not hold."""
-
-    guard: Guard
-
-
-Guard = SeverityAtLeast | MaxSeverityAtLeast | LabelDetected | AllOf | AnyOf | Not
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +135,7 @@ class Definition:
         summary: One sentence for people who choose a protocol.
         initial: State of a stream on which nothing has happened; entering it does nothing.
         states: By name, in file order.
+        parameters: The values, as files write them, that this definition was made with; for people to see.
     """
 
     name: str
@@ -177,6 +143,7 @@ class Definition:
     summary: str
     initial: str
     states: Mapping[str, State]
+    parameters: Mapping[str, str | int] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -186,14 +153,21 @@ class Definition:
 
     @property
     def labels(self) -> frozenset[str]:
-        """Every label that a guard names, so that they can be compared with those of the model."""
-        return frozenset(
-            guard.label
-            for state in self.states.values()
-            for transition in state.transitions
-            for guard in _each_guard(transition.guard)
-            if isinstance(guard, LabelDetected)
-        )
+        """Every label that a trigger or guard names, so that they can be compared with those of the model."""
+        in_guards = {guard.label for guard in self._guards() if isinstance(guard, LabelDetected)}
+        in_triggers = {
+            trigger.label
+            for trigger in self._triggers()
+            if isinstance(trigger, OnDetection | OnEased) and trigger.label is not None
+        }
+        return frozenset(in_guards | in_triggers)
+
+    @property
+    def viewer_limits(self) -> tuple[int, ...]:
+        """Every number of viewers that makes a difference, rising."""
+        in_guards = {guard.count for guard in self._guards() if isinstance(guard, ViewersAtLeast)}
+        in_triggers = {trigger.count for trigger in self._triggers() if isinstance(trigger, OnViewers)}
+        return tuple(sorted(in_guards | in_triggers))
 
     def to_json(self) -> str:
         """Return the whole definition as JSON, so that an incident can end under the rules that it began with."""
@@ -212,21 +186,15 @@ class Definition:
             message = "this is no stored protocol definition"
             raise ValueError(message) from error
 
+    def _triggers(self) -> Iterator[Trigger]:
+        for state in self.states.values():
+            for transition in state.transitions:
+                yield transition.trigger
 
-def _each_guard(guard: Guard | None) -> Iterator[Guard]:
-    match guard:
-        case None:
-            return
-        case AllOf(guards) | AnyOf(guards):
-            for inner in guards:
-                yield from _each_guard(inner)
-        case Not(inner):
-            yield from _each_guard(inner)
-        case _:
-            yield guard
-
-
-# Stored JSON keeps numbers of seconds, so that it is exact; the words are those of the files.
+    def _guards(self) -> Iterator[Guard]:
+        for state in self.states.values():
+            for transition in state.transitions:
+                yield from each_guard(transition.guard)
 
 
 def _definition_out(definition: Definition) -> dict[str, Any]:
@@ -236,6 +204,7 @@ def _definition_out(definition: Definition) -> dict[str, Any]:
         "summary": definition.summary,
         "initial": definition.initial,
         "states": {name: _state_out(state) for name, state in definition.states.items()},
+        "parameters": dict(definition.parameters),
     }
 
 
@@ -246,6 +215,8 @@ def _definition_in(data: Any) -> Definition:
         summary=data["summary"],
         initial=data["initial"],
         states={name: _state_in(state) for name, state in data["states"].items()},
+        # Older definitions had none.
+        parameters=data.get("parameters", {}),
     )
 
 
@@ -279,8 +250,8 @@ def _effect_in(data: Any) -> Effect:
 
 def _transition_out(transition: Transition) -> dict[str, Any]:
     return {
-        "trigger": _trigger_out(transition.trigger),
-        "if": None if transition.guard is None else _guard_out(transition.guard),
+        "trigger": trigger_out(transition.trigger),
+        "if": None if transition.guard is None else guard_out(transition.guard),
         "to": transition.to,
         "do": [_effect_out(effect) for effect in transition.effects],
     }
@@ -288,70 +259,8 @@ def _transition_out(transition: Transition) -> dict[str, Any]:
 
 def _transition_in(data: Any) -> Transition:
     return Transition(
-        trigger=_trigger_in(data["trigger"]),
-        guard=None if data["if"] is None else _guard_in(data["if"]),
+        trigger=trigger_in(data["trigger"]),
+        guard=None if data["if"] is None else guard_in(data["if"]),
         to=data["to"],
         effects=tuple(_effect_in(effect) for effect in data["do"]),
     )
-
-
-def _trigger_out(trigger: Trigger) -> dict[str, Any]:
-    match trigger:
-        case OnDetection(severity):
-            return {"detection": severity.word}
-        case OnReview(decision):
-            return {"review": decision.value}
-        case OnEffect(kind, outcomes):
-            return {"effect": kind.value, "outcome": [outcome.value for outcome in outcomes]}
-        case OnStream(change):
-            return {"stream": change.value}
-        case OnWatched(freshness):
-            return {"watched": freshness.value}
-        case After(delay_s):
-            return {"after_s": delay_s}
-
-
-def _trigger_in(data: Any) -> Trigger:
-    if "detection" in data:
-        return OnDetection(Severity.from_word(data["detection"]))
-    if "review" in data:
-        return OnReview(ReviewDecision(data["review"]))
-    if "effect" in data:
-        return OnEffect(EffectKind(data["effect"]), tuple(EffectOutcome(outcome) for outcome in data["outcome"]))
-    if "stream" in data:
-        return OnStream(StreamChange(data["stream"]))
-    if "watched" in data:
-        return OnWatched(Freshness(data["watched"]))
-    return After(data["after_s"])
-
-
-def _guard_out(guard: Guard) -> dict[str, Any]:
-    match guard:
-        case SeverityAtLeast(severity):
-            return {"severity": severity.word}
-        case MaxSeverityAtLeast(severity):
-            return {"max_severity": severity.word}
-        case LabelDetected(label):
-            return {"label": label}
-        case AllOf(guards):
-            return {"all": [_guard_out(inner) for inner in guards]}
-        case AnyOf(guards):
-            return {"any": [_guard_out(inner) for inner in guards]}
-        case Not(inner):
-            return {"not": _guard_out(inner)}
-
-
-def _guard_in(data: Any) -> Guard:
-    match data:
-        case {"severity": word}:
-            return SeverityAtLeast(Severity.from_word(word))
-        case {"max_severity": word}:
-            return MaxSeverityAtLeast(Severity.from_word(word))
-        case {"label": label}:
-            return LabelDetected(label)
-        case {"all": inner}:
-            return AllOf(tuple(_guard_in(guard) for guard in inner))
-        case {"any": inner}:
-            return AnyOf(tuple(_guard_in(guard) for guard in inner))
-        case _:
-            return Not(_guard_in(data["not"]))

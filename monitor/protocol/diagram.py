@@ -13,13 +13,21 @@ from monitor.protocol.definition import (
     MaxSeverityAtLeast,
     Not,
     OnDetection,
+    OnEased,
     OnEffect,
+    OnKnownContent,
+    OnPartner,
+    OnReport,
     OnReview,
     OnStream,
+    OnViewers,
     OnWatched,
+    ReportsAtLeast,
     SeverityAtLeast,
+    StrikesAtLeast,
     Transition,
     Trigger,
+    ViewersAtLeast,
 )
 from monitor.units import format_duration
 from monitor.vocabulary import Severity
@@ -62,26 +70,35 @@ def transition_words(transition: Transition) -> str:
     return words if transition.guard is None else f"{words} if {guard_words(transition.guard)}"
 
 
-def trigger_words(trigger: Trigger) -> str:  # noqa: PLR0911 - one per word
+def trigger_words(trigger: Trigger) -> str:  # noqa: C901, PLR0911 - one per word
     """Return a trigger in one line, in the words of the file."""
     match trigger:
-        case OnDetection(Severity.NONE):
-            return "detection cleared"
-        case OnDetection(severity):
-            return f"detection {severity.word}"
+        case OnDetection(severity, label):
+            return f"{label or 'detection'} {'cleared' if severity is Severity.NONE else severity.word}"
+        case OnEased(label):
+            return f"{label or 'detection'} eased"
         case OnReview(decision):
             return f"review {decision.value}"
-        case OnEffect(kind, outcomes):
-            return f"{kind.value} {' or '.join(outcome.value for outcome in outcomes)}"
+        case OnEffect(kind, outcomes, late):
+            words = f"{kind.value} {' or '.join(outcome.value for outcome in outcomes)}"
+            return f"{words} (also late)" if late else words
         case OnStream(change):
             return f"stream {change.value}"
         case OnWatched(freshness):
             return f"watched {freshness.value}"
+        case OnReport(category):
+            return f"report {category or 'any'}"
+        case OnPartner(signal):
+            return f"partner {signal.value}"
+        case OnKnownContent(source):
+            return f"known_content {source or 'any'}"
+        case OnViewers(count):
+            return f"viewers {count}"
         case After(delay_s):
             return f"after {format_duration(delay_s)}"
 
 
-def guard_words(guard: Guard) -> str:
+def guard_words(guard: Guard) -> str:  # noqa: PLR0911 - one per word
     """Return a guard in one line, in the words of the file."""
     match guard:
         case SeverityAtLeast(severity):
@@ -90,6 +107,12 @@ def guard_words(guard: Guard) -> str:
             return f"max_severity {severity.word}"
         case LabelDetected(label):
             return f"label {label}"
+        case StrikesAtLeast(count):
+            return f"strikes {count}"
+        case ViewersAtLeast(count):
+            return f"viewers {count}"
+        case ReportsAtLeast(count):
+            return f"reports {count}"
         case AllOf(guards):
             return f"({' and '.join(guard_words(inner) for inner in guards)})"
         case AnyOf(guards):

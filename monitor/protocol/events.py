@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, ReviewDecision, Severity
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, PartnerSignal, ReviewDecision, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,42 @@ class WatchChanged:
     freshness: Freshness
 
 
+@dataclass(frozen=True, slots=True)
+class UserReported:
+    """Somebody who watches the stream reported it; `category` is the operator's own word for why."""
+
+    category: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerAlerted:
+    """Another platform, known as `partner`, warned of this stream or took its warning back."""
+
+    partner: str
+    signal: PartnerSignal
+
+
+@dataclass(frozen=True, slots=True)
+class KnownContentMatched:
+    """What is on the stream is on a list of known content; `source` names the list."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewersChanged:
+    """So many watch the stream now. Only worth telling where it crosses one of `Definition.viewer_limits`."""
+
+    viewers: int
+
+
+@dataclass(frozen=True, slots=True)
+class StrikesChanged:
+    """So many strikes stand against the publisher now."""
+
+    strikes: int
+
+
 Event = (
     DetectionRaised
     | DetectionCleared
@@ -78,4 +114,9 @@ Event = (
     | StreamEnded
     | StreamReturned
     | WatchChanged
+    | UserReported
+    | PartnerAlerted
+    | KnownContentMatched
+    | ViewersChanged
+    | StrikesChanged
 )

@@ -19,24 +19,41 @@ from monitor.protocol.definition import (
     MaxSeverityAtLeast,
     Not,
     OnDetection,
+    OnEased,
     OnEffect,
+    OnKnownContent,
+    OnPartner,
+    OnReport,
     OnReview,
     OnStream,
+    OnViewers,
     OnWatched,
     Parameter,
+    ReportsAtLeast,
     SeverityAtLeast,
     State,
     StreamChange,
+    StrikesAtLeast,
     Transition,
     Trigger,
+    ViewersAtLeast,
 )
 from monitor.units import parse_duration_s
-from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision, Severity
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, PartnerSignal, Posture, ReviewDecision, Severity
 from monitor.yaml_source import Path, YamlDocument
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
 _NAME_MEND = "use lower-case letters, digits, _ and -, at most 48, and begin with a letter"
 _DURATION_MEND = "write a number and a unit: 20s, 10m, 12h, 30d"
+
+_EFFECT_WORDS: Mapping[str, Iterable[str]] = {
+    "event": words.ALERTS,
+    "priority": words.PRIORITIES,
+    "else": (EffectKind.CUT.value,),
+}
+
+MAY_BE_UNSUPPORTED = frozenset({EffectKind.HOLD, EffectKind.SHARE})
+"""Effects that some media servers or installations have no way to carry out."""
 
 T = TypeVar("T")
 
@@ -75,7 +92,7 @@ class _Reader:
         self.problems: list[Problem] = []
 
     def definition(self) -> Definition:
-        data = self._mapping(self._document.data, (), words.DOCUMENT_KEYS, required=words.DOCUMENT_KEYS)
+        data = self._mapping(self._document.data, (), words.DOCUMENT_KEYS, required=words.REQUIRED_KEYS)
         name = self._or(self._name, data["protocol"], ("protocol",), "")
         version = data["version"]
         if not _is_integer(version) or version < 1:
@@ -96,9 +113,7 @@ class _Reader:
 
     def _state(self, value: Any, path: Path, *, initial: bool) -> State:
         data = self._mapping({} if value is None else value, path, words.STATE_KEYS)
-        final = data.get("final", False)
-        if not isinstance(final, bool):
-            self._refuse((*path, "final"), "final is neither true nor false", "write final: true, or leave it out")
+        final = self._truth(data, path, "final")
         posture = Posture.CALM if initial or final else Posture.CLOSE
         if "posture" in data:
             posture = Posture(self._word(data["posture"], (*path, "posture"), words.POSTURES))
@@ -111,7 +126,7 @@ class _Reader:
         )
 
     def _transition(self, value: Any, path: Path) -> Transition:
-        allowed = [*words.TRIGGERS, "outcome", *words.TRANSITION_KEYS]
+        allowed = [*words.TRIGGERS, *words.TRIGGER_DETAILS, *words.TRANSITION_KEYS]
         data = self._mapping(value, path, allowed)
         triggers = [word for word in words.TRIGGERS if word in data]
         if not triggers and len(data) < len(value):
@@ -121,35 +136,52 @@ class _Reader:
                 f"a transition on {' and '.join(triggers)}" if triggers else "a transition without anything to wait for"
             )
             self._refuse(path, what, f"name exactly one of: {', '.join(words.TRIGGERS)}")
-        if "outcome" in data and triggers != ["effect"]:
-            self._refuse((*path, "outcome"), "an outcome without an effect", "only effect: goes with outcome:")
+        for detail, (owner, _) in words.TRIGGER_DETAILS.items():
+            if detail in data and triggers != [owner]:
+                article = "an" if detail[0] in "aeiou" else "a"
+                what = f"{article} {detail} without {'an' if owner[0] in 'aeiou' else 'a'} {owner}"
+                self._refuse((*path, detail), what, f"only {owner}: goes with {detail}:")
         trigger = self._trigger(triggers[0], data, path)
         guard = self._guard(data["if"], (*path, "if")) if "if" in data else None
         to = self._name(data["to"], (*path, "to")) if "to" in data else None
         return Transition(trigger, guard, to, self._list(data, path, "do", self._effect))
 
-    def _trigger(self, kind: str, data: Mapping[str, Any], path: Path) -> Trigger:
+    def _trigger(self, kind: str, data: Mapping[str, Any], path: Path) -> Trigger:  # noqa: C901, PLR0911 - one per word
         value, place = data[kind], (*path, kind)
         match kind:
             case "detection":
-                word = self._word(value, place, words.DETECTIONS)
-                return OnDetection(Severity.NONE if word == "cleared" else Severity.from_word(word))
+                return self._detection(data, path)
             case "review":
                 return OnReview(ReviewDecision(self._word(value, place, words.REVIEWS)))
             case "effect":
                 effect = EffectKind(self._word(value, place, words.EFFECTS))
-                return OnEffect(effect, self._outcomes(data, path))
+                return OnEffect(effect, self._outcomes(effect, data, path), self._truth(data, path, "late"))
             case "stream":
                 return OnStream(StreamChange(self._word(value, place, words.STREAM_CHANGES)))
             case "watched":
                 return OnWatched(Freshness(self._word(value, place, words.WATCHED)))
+            case "report":
+                return OnReport(self._name_or_any(value, place))
+            case "partner":
+                return OnPartner(PartnerSignal(self._word(value, place, words.PARTNERS)))
+            case "known_content":
+                return OnKnownContent(self._name_or_any(value, place))
+            case "viewers":
+                return OnViewers(self._count(value, place))
             case _:
                 delay_s = self._duration_s(value, place)
                 if delay_s < 1:
                     self._refuse(place, "a deadline shorter than a second", "write 1s or more")
                 return After(delay_s)
 
-    def _outcomes(self, data: Mapping[str, Any], path: Path) -> tuple[EffectOutcome, ...]:
+    def _detection(self, data: Mapping[str, Any], path: Path) -> Trigger:
+        word = self._word(data["detection"], (*path, "detection"), words.DETECTIONS)
+        label = self._text(data["label"], (*path, "label")) if "label" in data else None
+        if word == "eased":
+            return OnEased(label)
+        return OnDetection(Severity.NONE if word == "cleared" else Severity.from_word(word), label)
+
+    def _outcomes(self, kind: EffectKind, data: Mapping[str, Any], path: Path) -> tuple[EffectOutcome, ...]:
         place = (*path, "outcome")
         if not data.get("outcome"):
             self._refuse(
@@ -160,9 +192,11 @@ class _Reader:
         found = [EffectOutcome(self._word(item, place, words.OUTCOMES)) for item in items]
         if len(set(found)) < len(found):
             self._refuse(place, "an outcome is there twice", "remove one")
+        if EffectOutcome.UNSUPPORTED in found and kind not in MAY_BE_UNSUPPORTED:
+            self._refuse(place, f"{kind.value} never ends so", "remove unsupported: what cannot be done has failed")
         return tuple(found)
 
-    def _guard(self, value: Any, path: Path) -> Guard:
+    def _guard(self, value: Any, path: Path) -> Guard:  # noqa: C901, PLR0911 - one per word
         data = self._mapping(value, path, words.GUARDS)
         if not data and value:
             raise _Unreadable  # a misspelt word, which has been noted
@@ -178,6 +212,12 @@ class _Reader:
                 return MaxSeverityAtLeast(Severity.from_word(self._word(inner, place, words.SEVERITIES)))
             case "label":
                 return LabelDetected(self._text(inner, place))
+            case "strikes":
+                return StrikesAtLeast(self._count(inner, place))
+            case "viewers":
+                return ViewersAtLeast(self._count(inner, place))
+            case "reports":
+                return ReportsAtLeast(self._count(inner, place))
             case "not":
                 return Not(self._guard(inner, place))
             case _:
@@ -196,10 +236,10 @@ class _Reader:
         parameters: dict[str, Parameter] = {}
         for key, text in data.items():
             place = (*path, kind, key)
-            if key in ("for", "within"):
+            if key in words.DURATIONS:
                 parameters[f"{key}_s"] = self._duration_s(text, place)
             else:
-                parameters[key] = self._word(text, place, words.ALERTS if key == "event" else words.PRIORITIES)
+                parameters[key] = self._word(text, place, _EFFECT_WORDS[key])
         if kind == EffectKind.ALERT:
             parameters.setdefault("priority", "normal")
         return Effect(EffectKind(kind), parameters)
@@ -250,6 +290,21 @@ class _Reader:
         if not isinstance(value, str) or not value.strip():
             self._refuse(path, f"{_shown(value)} is no text", "write some, in quotes if it looks like a number")
         return value.strip()
+
+    def _name_or_any(self, value: Any, path: Path) -> str | None:
+        name = self._name(value, path)
+        return None if name == words.ANY else name
+
+    def _count(self, value: Any, path: Path) -> int:
+        if not _is_integer(value) or value < 1:
+            self._refuse(path, f"{_shown(value)} is no whole number from 1", "write one, without quotes")
+        return int(value)
+
+    def _truth(self, data: Mapping[str, Any], path: Path, key: str) -> bool:
+        value = data.get(key, False)
+        if not isinstance(value, bool):
+            self._refuse((*path, key), f"{key} is neither true nor false", f"write {key}: true, or leave it out")
+        return value
 
     def _duration_s(self, value: Any, path: Path) -> float:
         try:

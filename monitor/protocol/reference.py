@@ -37,6 +37,8 @@ def _keys() -> str:
         [
             "At the top of the file:\n",
             _table(("key", "meaning"), words.DOCUMENT_KEYS),
+            "In each parameter, unless it is just its default:\n",
+            _table(("key", "meaning"), words.PARAMETER_KEYS),
             "In each state, all of which may be left out:\n",
             _table(("key", "meaning"), words.STATE_KEYS),
             "In each transition, beside exactly one trigger:\n",
@@ -52,12 +54,18 @@ def _triggers() -> str:
         "stream": words.STREAM_CHANGES,
         "effect": words.OUTCOMES,
         "watched": words.WATCHED,
+        "partner": words.PARTNERS,
     }
     rows = ["| trigger | value | happens when |", "|---|---|---|"]
     for trigger, meaning in words.TRIGGERS.items():
         rows.append(f"| `{trigger}` | | {meaning} |")
         label = "outcome: " if trigger == "effect" else ""
         rows += [f"| | `{label}{value}` | {inner} |" for value, inner in values.get(trigger, {}).items()]
+        rows += [
+            f"| | `{detail}: …` (may be left out) | {inner} |"
+            for detail, (owner, inner) in words.TRIGGER_DETAILS.items()
+            if owner == trigger and detail != "outcome"
+        ]
     return "\n".join(rows) + "\n"
 
 

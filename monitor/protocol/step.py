@@ -6,44 +6,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from monitor.protocol.decision import Decision, EffectRequest, IncidentState, Reason
-from monitor.protocol.definition import (
-    After,
-    AllOf,
-    AnyOf,
-    Definition,
-    Effect,
-    Guard,
-    LabelDetected,
-    MaxSeverityAtLeast,
-    Not,
-    OnDetection,
-    OnEffect,
-    OnReview,
-    OnStream,
-    OnWatched,
-    SeverityAtLeast,
-    State,
-    StreamChange,
-    Trigger,
-)
+from monitor.protocol.definition import After, Definition, Effect, State
 from monitor.protocol.events import (
     DeadlinePassed,
     DetectionCleared,
     DetectionRaised,
-    EffectFinished,
     Event,
-    Reviewed,
-    StreamEnded,
-    StreamReturned,
-    WatchChanged,
+    StrikesChanged,
+    UserReported,
+    ViewersChanged,
 )
-from monitor.vocabulary import EffectOutcome, Freshness, ReviewDecision, Severity
+from monitor.protocol.matching import holds, matched
+from monitor.vocabulary import EffectKind, Severity
 
-_EFFECT_REASONS: Mapping[EffectOutcome, Reason] = {
-    EffectOutcome.SUCCEEDED: Reason.EFFECT_SUCCEEDED,
-    EffectOutcome.FAILED: Reason.EFFECT_FAILED,
-    EffectOutcome.UNVERIFIED: Reason.EFFECT_UNVERIFIED,
-}
+
+def begin(definition: Definition, now: float, *, strikes: int = 0, viewers: int = 0) -> IncidentState:
+    """Return the state in which an incident begins, with what is known of the stream before anything happened on it."""
+    return IncidentState(definition.initial, now, strikes=strikes, viewers=viewers)
 
 
 def step(definition: Definition, incident: IncidentState | None, event: Event, now: float) -> Decision:
@@ -58,7 +37,8 @@ def step(definition: Definition, incident: IncidentState | None, event: Event, n
 
     Args:
         definition: A definition that `monitor.protocol.checks` found nothing wrong with.
-        incident: Where the incident stands; None if the stream has none, then it begins in the initial state.
+        incident: Where the incident stands; None if the stream has none, then it begins in the initial state, as
+            `begin` gives it without anything known of the stream.
             The caller may forget an incident that a decision leaves there: nothing has happened in it.
         event: What happened.
         now: The caller's time, in seconds; becomes `entered_at` and the base of new deadlines.
@@ -71,7 +51,7 @@ def step(definition: Definition, incident: IncidentState | None, event: Event, n
         ValueError: the incident is in a state that the definition does not have.
     """
     if incident is None:
-        incident = IncidentState(definition.initial, now)
+        incident = begin(definition, now)
     state = definition.states.get(incident.state)
     if state is None:
         message = f"protocol {definition.name!r} has no state {incident.state!r}"
@@ -81,9 +61,9 @@ def step(definition: Definition, incident: IncidentState | None, event: Event, n
     if isinstance(event, DeadlinePassed) and event.key not in incident.deadlines:
         return _unchanged(Reason.STALE_DEADLINE, incident, state)
 
-    incident = _with_severities(incident, event)
-    for index, reason in _candidates(state, incident, event):
-        if _holds(state.transitions[index].guard, incident):
+    before, incident = incident, _told(incident, event)
+    for index, reason in _candidates(state, before, incident, event):
+        if holds(state.transitions[index].guard, incident):
             return _take(definition, incident, index, reason=reason, now=now)
     if isinstance(event, DeadlinePassed):
         incident = _without_deadline(incident, event.key)
@@ -94,16 +74,27 @@ def _unchanged(reason: Reason, incident: IncidentState, state: State) -> Decisio
     return Decision(reason, incident.state, incident, (), state.posture, closed=state.final)
 
 
-def _with_severities(incident: IncidentState, event: Event) -> IncidentState:
-    if not isinstance(event, DetectionRaised | DetectionCleared):
-        return incident
-    severities = {label: severity for label, severity in incident.severities.items() if label != event.label}
-    if event.severity > Severity.NONE:
-        severities[event.label] = event.severity
-    return replace(incident, severities=severities, max_severity=max(incident.max_severity, event.severity))
+def _told(incident: IncidentState, event: Event) -> IncidentState:
+    """Return the incident with what the event says about the stream."""
+    match event:
+        case DetectionRaised() | DetectionCleared():
+            severities = {label: severity for label, severity in incident.severities.items() if label != event.label}
+            if event.severity > Severity.NONE:
+                severities[event.label] = event.severity
+            return replace(incident, severities=severities, max_severity=max(incident.max_severity, event.severity))
+        case ViewersChanged(viewers):
+            return replace(incident, viewers=viewers)
+        case StrikesChanged(strikes):
+            return replace(incident, strikes=strikes)
+        case UserReported():
+            return replace(incident, reports=incident.reports + 1)
+        case _:
+            return incident
 
 
-def _candidates(state: State, incident: IncidentState, event: Event) -> Iterator[tuple[int, Reason]]:
+def _candidates(
+    state: State, before: IncidentState, incident: IncidentState, event: Event
+) -> Iterator[tuple[int, Reason]]:
     """Yield the transitions to try, in order; their guards are still to be looked at."""
     pending = {_deadline_index(key): due for key, due in incident.deadlines.items()}
     latest_due = incident.deadlines[event.key] if isinstance(event, DeadlinePassed) else None
@@ -111,7 +102,7 @@ def _candidates(state: State, incident: IncidentState, event: Event) -> Iterator
         if isinstance(transition.trigger, After):
             if latest_due is not None and index in pending and pending[index] <= latest_due:
                 yield index, Reason.DEADLINE_PASSED
-        elif (reason := _matched(transition.trigger, event, incident)) is not None:
+        elif (reason := matched(transition.trigger, event, before, incident)) is not None:
             yield index, reason
     for index, transition in enumerate(state.transitions):
         # A passed deadline is pending no more. Without a guard it has been taken; with one it was false so far.
@@ -119,76 +110,35 @@ def _candidates(state: State, incident: IncidentState, event: Event) -> Iterator
             yield index, Reason.DEADLINE_PASSED
 
 
-def _matched(trigger: Trigger, event: Event, incident: IncidentState) -> Reason | None:  # noqa: PLR0911 - one per event
-    """Return why `event` pulls `trigger`, or None if it does not; deadlines are not looked at here."""
-    match trigger, event:
-        case OnDetection(wanted), DetectionRaised(_, severity, _) if Severity.NONE < wanted <= severity:
-            return Reason.DETECTION_RAISED
-        case OnDetection(Severity.NONE), DetectionCleared() if incident.severity is Severity.NONE:
-            return Reason.DETECTION_CLEARED
-        case OnReview(wanted), Reviewed(decision, _, _) if decision is wanted:
-            return _REVIEW_REASONS[decision]
-        case OnEffect(wanted, outcomes), EffectFinished(_, kind, outcome) if kind is wanted and outcome in outcomes:
-            return _EFFECT_REASONS[outcome]
-        case OnStream(StreamChange.ENDED), StreamEnded():
-            return Reason.STREAM_ENDED
-        case OnStream(StreamChange.RETURNED), StreamReturned():
-            return Reason.STREAM_RETURNED
-        case OnWatched(wanted), WatchChanged(freshness) if freshness is wanted:
-            return _WATCH_REASONS[freshness]
-        case _:
-            return None
-
-
-_REVIEW_REASONS: Mapping[ReviewDecision, Reason] = {
-    ReviewDecision.CONFIRM: Reason.REVIEW_CONFIRMED,
-    ReviewDecision.DISMISS: Reason.REVIEW_DISMISSED,
-}
-
-_WATCH_REASONS: Mapping[Freshness, Reason] = {
-    Freshness.FRESH: Reason.WATCHED_FRESH,
-    Freshness.LATE: Reason.WATCHED_LATE,
-    Freshness.BLIND: Reason.WATCHED_BLIND,
-}
-
-
-def _holds(guard: Guard | None, incident: IncidentState) -> bool:  # noqa: PLR0911 - one per word
-    match guard:
-        case None:
-            return True
-        case SeverityAtLeast(severity):
-            return incident.severity >= severity
-        case MaxSeverityAtLeast(severity):
-            return incident.max_severity >= severity
-        case LabelDetected(label):
-            return label in incident.severities
-        case AllOf(guards):
-            return all(_holds(inner, incident) for inner in guards)
-        case AnyOf(guards):
-            return any(_holds(inner, incident) for inner in guards)
-        case Not(inner):
-            return not _holds(inner, incident)
-
-
 def _take(definition: Definition, incident: IncidentState, index: int, *, reason: Reason, now: float) -> Decision:
     transition = definition.states[incident.state].transitions[index]
     sequence = incident.sequence + 1
     if transition.to is None:
-        after = replace(incident, sequence=sequence, deadlines=_without_index(incident.deadlines, index))
         effects = transition.effects
         state = definition.states[incident.state]
+        after = replace(
+            incident,
+            sequence=sequence,
+            deadlines=_without_index(incident.deadlines, index),
+            asked=_asked(incident, sequence, effects),
+        )
     else:
         state = definition.states[transition.to]
+        effects = transition.effects + state.enter
         after = replace(
             incident,
             state=transition.to,
             entered_at=now,
             sequence=sequence,
             deadlines=_deadlines(sequence, transition.to, state, now),
+            asked=_asked(incident, sequence, effects),
         )
-        effects = transition.effects + state.enter
     requests = tuple(_request(sequence, position, effect) for position, effect in enumerate(effects))
     return Decision(reason, incident.state, after, requests, state.posture, closed=state.final)
+
+
+def _asked(incident: IncidentState, sequence: int, effects: tuple[Effect, ...]) -> Mapping[EffectKind, int]:
+    return {**incident.asked, **{effect.kind: sequence for effect in effects}} if effects else incident.asked
 
 
 def _request(sequence: int, position: int, effect: Effect) -> EffectRequest:

@@ -8,6 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
+from monitor.errors import MediaServerRefused
 from monitor.vocabulary import StreamRef
 
 
@@ -21,6 +22,7 @@ class Capabilities:
         publisher_address: Listings or gate requests carry the publisher's network address.
         gate_down_refuses: It refuses new publishers while the gate does not answer (fail-closed).
         residue_after_cut: What viewers may still fetch after a cut, in words; empty if nothing.
+        hold: It can keep a stream from its viewers while the encoder stays connected, and show it again.
     """
 
     cut: bool
@@ -28,6 +30,7 @@ class Capabilities:
     publisher_address: bool
     gate_down_refuses: bool
     residue_after_cut: str = ""
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class LiveStream:
         started_at: Aware UTC start of the publication, or None if unknown.
         viewers: Viewers connected now, without the publisher; 0 if unknown.
         video: Codec and size in words (``H264 1280x720``), or empty if unknown.
+        held: Its viewers see nothing until it is released.
     """
 
     ref: StreamRef
@@ -49,6 +53,23 @@ class LiveStream:
     started_at: datetime | None = None
     viewers: int = 0
     video: str = ""
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HoldResult:
+    """What one hold or release did.
+
+    Attributes:
+        matched: Publications that the media server says it held or released; 0 if it found none.
+        verified: A listing after the call shows every publication that was meant as held, or, for a release, as not
+            held; true also when there is none any more.
+        detail: One safe sentence for people: no names, keys or query strings.
+    """
+
+    matched: int
+    verified: bool
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +191,24 @@ class MediaServer(Protocol):
         """
         ...
 
+    async def hold(self, ref: StreamRef, session: str | None = None) -> HoldResult:
+        """Keep one stream from its viewers while its encoder stays connected: send the command once, then verify.
+
+        Args:
+            ref: Which stream.
+            session: Only this publication, where given.
+
+        Raises:
+            MediaServerUnreachable, MediaServerRefused: the command was not accepted; ``reason`` ``cannot_hold`` where
+                `capabilities.hold` is false.
+            UnsafeCallRefused: the command could hit more than this stream; nothing was sent.
+        """
+        ...
+
+    async def release(self, ref: StreamRef, session: str | None = None) -> HoldResult:
+        """Show a held stream to its viewers again; arguments and errors as for `hold`."""
+        ...
+
     def parse_gate_request(self, request: RawGateRequest) -> GateRequest:
         """Read this server's hook body.
 
@@ -181,6 +220,11 @@ class MediaServer(Protocol):
     def gate_reply(self, request: GateRequest | None, *, allow: bool) -> GateReply:
         """Build the answer; `request` is None when it could not be parsed."""
         ...
+
+
+def cannot_hold() -> MediaServerRefused:
+    """Return the error for `MediaServer.hold` and `MediaServer.release` on a server that has no way to hold."""
+    return MediaServerRefused("this media server cannot hold a stream", reason="cannot_hold", retryable=False)
 
 
 @runtime_checkable

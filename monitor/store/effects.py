@@ -84,6 +84,16 @@ async def of_incident(connection: AsyncConnection, incident_id: str) -> Sequence
     return await _ordered(connection, effect.c.incident_id == incident_id)
 
 
+async def last_requests(connection: AsyncConnection, incident_id: str) -> dict[EffectKind, int]:
+    """Return, for each kind that an incident asked for, the number of the decision that did so last."""
+    query = select(effect.c.kind, effect.c.key).where(effect.c.incident_id == incident_id)
+    newest: dict[EffectKind, int] = {}
+    for row in (await connection.execute(query)).all():
+        kind, sequence = EffectKind(row.kind), int(row.key.partition(".")[0])
+        newest[kind] = max(sequence, newest.get(kind, 0))
+    return newest
+
+
 async def _ordered(connection: AsyncConnection, which: ColumnElement[bool]) -> Sequence[EffectRecord]:
     rows = (await connection.execute(select(effect).where(which).order_by(effect.c.requested_at))).all()
     # Two decisions may fall into one tick of the clock, and the clock may be set back between them: only the

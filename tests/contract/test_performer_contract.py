@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.effects.committed import CommittedPerformer
+from monitor.effects.committed import CommittedPerformer, UnsupportedPerformer
 from monitor.effects.cut import CutPerformer, CutSettings
+from monitor.effects.hold import HoldPerformer
 from monitor.effects.port import Performer
 from monitor.effects.preserve import Kept, PreservePerformer
 from monitor.evidence.package import Frame, ScoredClip
@@ -46,7 +47,7 @@ class World:
     ready: asyncio.Event
 
     def touched(self) -> object:
-        return list(self.server.commands)
+        return [*self.server.commands, *self.server.hold_commands]
 
 
 async def _wanted(_effect_id: str) -> bool:
@@ -63,6 +64,14 @@ def _cut(world: World) -> Performer:
     )
 
 
+def _hold(world: World) -> Performer:
+    return HoldPerformer({"edge": world.server}, 5.0, ManualClock(), is_wanted=_wanted)
+
+
+def _share(_world: World) -> Performer:
+    return UnsupportedPerformer("no_partners")
+
+
 def _preserve(world: World) -> Performer:
     return PreservePerformer(Held(world.ready), world.root, ManualClock())
 
@@ -73,6 +82,9 @@ CASES: list[tuple[Callable[[World], Performer], EffectKind]] = [
     (_committed, EffectKind.ALERT),
     (_committed, EffectKind.REQUEST_REVIEW),
     (_cut, EffectKind.CUT),
+    (_hold, EffectKind.HOLD),
+    (_hold, EffectKind.RELEASE),
+    (_share, EffectKind.SHARE),
     (_preserve, EffectKind.PRESERVE),
 ]
 
@@ -111,7 +123,8 @@ async def test_a_second_call_after_a_crash_succeeds_as_the_first(
 ) -> None:
     first = await make(world).perform(effect_of(kind), INCIDENT)
     second = await make(world).perform(effect_of(kind), INCIDENT)
-    assert first.outcome is second.outcome is EffectOutcome.SUCCEEDED
+    expected = EffectOutcome.UNSUPPORTED if kind is EffectKind.SHARE else EffectOutcome.SUCCEEDED
+    assert first.outcome is second.outcome is expected
     if kind is EffectKind.PRESERVE:
         assert first.detail == second.detail
 
@@ -132,10 +145,13 @@ async def test_a_dry_run_touches_no_media_server(
     result = await make(world).perform(effect_of(kind), replace(INCIDENT, dry_run=True))
     assert result.outcome is EffectOutcome.SUCCEEDED
     assert world.touched() == []
-    assert bool(result.detail.get("dry_run")) == (kind in {EffectKind.BLOCK, EffectKind.UNBLOCK, EffectKind.CUT})
+    touching = set(EffectKind) - {EffectKind.PRESERVE, EffectKind.ALERT, EffectKind.REQUEST_REVIEW}
+    assert bool(result.detail.get("dry_run")) == (kind in touching)
 
 
-@pytest.mark.parametrize(("make", "kind"), [(_cut, EffectKind.CUT), (_preserve, EffectKind.PRESERVE)])
+@pytest.mark.parametrize(
+    ("make", "kind"), [(_cut, EffectKind.CUT), (_hold, EffectKind.HOLD), (_preserve, EffectKind.PRESERVE)]
+)
 async def test_cancellation_ends_it_and_a_later_call_does_the_work(
     make: Callable[[World], Performer], kind: EffectKind, world: World
 ) -> None:

@@ -13,13 +13,16 @@ from monitor.servers.port import (
     CutResult,
     GateReply,
     GateRequest,
+    HoldResult,
     LiveStream,
     MediaServer,
     RawGateRequest,
+    cannot_hold,
 )
 from monitor.vocabulary import StreamRef
 
 Answer = CutResult | Exception
+HoldAnswer = HoldResult | Exception
 
 
 def live(name: str = "cam1", session: str = "s1", *, server: str = "edge") -> LiveStream:
@@ -38,13 +41,22 @@ class FakeServer:
     listing_error: Exception | None = None
     address_error: Exception | None = None
     can_cut: bool = True
+    can_hold: bool = True
+    holds: list[HoldAnswer] = field(default_factory=list)
+    hold_commands: list[tuple[str, StreamRef, str | None]] = field(default_factory=list)
     commands: list[tuple[StreamRef, str | None]] = field(default_factory=list)
     listed: int = 0
     held: asyncio.Event | None = None
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(cut=self.can_cut, synchronous_block=True, publisher_address=False, gate_down_refuses=False)
+        return Capabilities(
+            cut=self.can_cut,
+            synchronous_block=True,
+            publisher_address=False,
+            gate_down_refuses=False,
+            hold=self.can_hold,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,6 +85,24 @@ class FakeServer:
         if self.held is not None:
             await self.held.wait()
         answer = self.cuts[min(len(self.commands), len(self.cuts)) - 1] if self.cuts else CutResult(1, verified=True)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def hold(self, ref: StreamRef, session: str | None = None) -> HoldResult:
+        return await self._hold("hold", ref, session)
+
+    async def release(self, ref: StreamRef, session: str | None = None) -> HoldResult:
+        return await self._hold("release", ref, session)
+
+    async def _hold(self, word: str, ref: StreamRef, session: str | None) -> HoldResult:
+        if not self.can_hold:
+            raise cannot_hold()
+        self.hold_commands.append((word, ref, session))
+        if self.held is not None:
+            await self.held.wait()
+        count = len(self.hold_commands)
+        answer = self.holds[min(count, len(self.holds)) - 1] if self.holds else HoldResult(1, verified=True)
         if isinstance(answer, Exception):
             raise answer
         return answer

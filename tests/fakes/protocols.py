@@ -18,32 +18,55 @@ from monitor.protocol.definition import (
     MaxSeverityAtLeast,
     Not,
     OnDetection,
+    OnEased,
     OnEffect,
+    OnKnownContent,
+    OnPartner,
+    OnReport,
     OnReview,
     OnStream,
+    OnViewers,
     OnWatched,
+    ReportsAtLeast,
     SeverityAtLeast,
     State,
     StreamChange,
+    StrikesAtLeast,
     Transition,
     Trigger,
+    ViewersAtLeast,
 )
 from monitor.protocol.events import (
     DetectionCleared,
     DetectionRaised,
     EffectFinished,
     Event,
+    KnownContentMatched,
+    PartnerAlerted,
     Reviewed,
     StreamEnded,
     StreamReturned,
+    StrikesChanged,
+    UserReported,
+    ViewersChanged,
     WatchChanged,
 )
 from monitor.shipped import protocols_dir
-from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision, Severity
+from monitor.vocabulary import (
+    EffectKind,
+    EffectOutcome,
+    Freshness,
+    PartnerSignal,
+    Posture,
+    ReviewDecision,
+    Severity,
+)
 
 LABELS = ("fight", "weapon")
-ALL_OUTCOMES = tuple(EffectOutcome)
+ALL_OUTCOMES = (EffectOutcome.SUCCEEDED, EffectOutcome.FAILED, EffectOutcome.UNVERIFIED)
 ANSWERED = (EffectKind.PRESERVE, EffectKind.ALERT, EffectKind.BLOCK, EffectKind.CUT)
+CATEGORIES = ("violence", "self-harm")
+CROWDS = (10, 1000)
 SEVERITIES = (Severity.REVIEW, Severity.ACT)
 
 
@@ -59,7 +82,10 @@ def alert(event: str = "updated", priority: str = "normal") -> Effect:
 GUARDS: st.SearchStrategy[Guard] = st.recursive(
     st.builds(SeverityAtLeast, st.sampled_from(SEVERITIES))
     | st.builds(MaxSeverityAtLeast, st.sampled_from(SEVERITIES))
-    | st.builds(LabelDetected, st.sampled_from(LABELS)),
+    | st.builds(LabelDetected, st.sampled_from(LABELS))
+    | st.builds(StrikesAtLeast, st.integers(1, 3))
+    | st.builds(ViewersAtLeast, st.sampled_from(CROWDS))
+    | st.builds(ReportsAtLeast, st.integers(1, 3)),
     lambda inner: (
         st.builds(Not, inner)
         | st.builds(AllOf, st.lists(inner, min_size=1, max_size=2).map(tuple))
@@ -79,12 +105,18 @@ EFFECTS: st.SearchStrategy[Effect] = st.sampled_from(
 )
 
 TRIGGERS: st.SearchStrategy[Trigger] = (
-    st.builds(OnDetection, st.sampled_from(Severity))
+    st.builds(OnDetection, st.sampled_from(Severity), st.sampled_from([None, *LABELS]))
+    | st.builds(OnEased, st.sampled_from([None, *LABELS]))
+    | st.builds(OnReport, st.sampled_from([None, *CATEGORIES]))
+    | st.builds(OnPartner, st.sampled_from(PartnerSignal))
+    | st.builds(OnKnownContent, st.sampled_from([None, "ours"]))
+    | st.builds(OnViewers, st.sampled_from(CROWDS))
     | st.builds(OnReview, st.sampled_from(ReviewDecision))
     | st.builds(
         OnEffect,
         st.sampled_from(ANSWERED),
-        st.lists(st.sampled_from(EffectOutcome), min_size=1, unique=True).map(tuple),
+        st.lists(st.sampled_from(ALL_OUTCOMES), min_size=1, unique=True).map(tuple),
+        late=st.booleans(),
     )
     | st.builds(OnStream, st.sampled_from(StreamChange))
     | st.builds(OnWatched, st.sampled_from(Freshness))
@@ -159,4 +191,9 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.just(StreamEnded()),
     st.just(StreamReturned()),
     st.builds(WatchChanged, st.sampled_from(Freshness)),
+    st.builds(UserReported, st.sampled_from(CATEGORIES)),
+    st.builds(PartnerAlerted, st.just("acme"), st.sampled_from(PartnerSignal)),
+    st.builds(KnownContentMatched, st.just("ours")),
+    st.builds(ViewersChanged, st.integers(0, 2000)),
+    st.builds(StrikesChanged, st.integers(0, 4)),
 )

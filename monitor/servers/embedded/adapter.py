@@ -15,8 +15,8 @@ from monitor.config.models import EmbeddedServer
 from monitor.errors import GateRequestError, MediaServerRefused, UnsafeCallRefused
 from monitor.servers.control import Answer, ControlClient
 from monitor.servers.embedded.relay import CONTROL_APP, Relay
-from monitor.servers.embedded.wire import Cuts, GateQuestion, Listing
-from monitor.servers.port import Capabilities, CutResult, GateReply, GateRequest, LiveStream, RawGateRequest
+from monitor.servers.embedded.wire import Cuts, GateQuestion, Holds, Listing
+from monitor.servers.port import Capabilities, CutResult, GateReply, GateRequest, HoldResult, LiveStream, RawGateRequest
 from monitor.vocabulary import StreamRef
 
 _T = TypeVar("_T")
@@ -61,7 +61,9 @@ class EmbeddedMediaServer:
     @property
     def capabilities(self) -> Capabilities:
         """What the relay can do."""
-        return Capabilities(cut=True, synchronous_block=True, publisher_address=True, gate_down_refuses=False)
+        return Capabilities(
+            cut=True, synchronous_block=True, publisher_address=True, gate_down_refuses=False, hold=True
+        )
 
     async def __aenter__(self) -> Self:
         """Open the control client and, where the configuration says so, run the relay.
@@ -101,6 +103,7 @@ class EmbeddedMediaServer:
                 publisher_address=each.address,
                 started_at=_time(each.started_at),
                 viewers=each.viewers,
+                held=each.held,
             )
             for each in listing.streams
         )
@@ -115,23 +118,38 @@ class EmbeddedMediaServer:
 
     async def cut(self, ref: StreamRef, session: str | None = None) -> CutResult:
         """Have the relay throw the publisher out, and list to verify."""
-        if not ref.app or not ref.name:
-            raise UnsafeCallRefused("the application or the stream has no name")
-        if not (_is_text(ref.app) and _is_text(ref.name)):
-            raise UnsafeCallRefused("the stream's name cannot be encoded")
-        command = {"app": ref.app, "name": ref.name, "session": session or None}
+        command = _command(ref, session)
         answer = await self._client.post_json(URL(f"{self._base_url}/{CONTROL_APP}/cut"), command)
         matched = _decode(answer, Cuts).matched
-        left = [
-            stream
-            for stream in await self.list_streams()
-            if stream.ref == ref and session in {None, "", stream.session}
-        ]
-        if left:
+        if await self._listed(ref, session):
             return CutResult(matched, verified=False, detail="The relay still lists the stream.")
         return CutResult(
             matched, verified=True, detail="The publisher was dropped." if matched else "The stream was gone already."
         )
+
+    async def hold(self, ref: StreamRef, session: str | None = None) -> HoldResult:
+        """Have the relay give viewers nothing, and list to verify."""
+        return await self._hold(ref, session, held=True)
+
+    async def release(self, ref: StreamRef, session: str | None = None) -> HoldResult:
+        """Have the relay give viewers the stream again, and list to verify."""
+        return await self._hold(ref, session, held=False)
+
+    async def _hold(self, ref: StreamRef, session: str | None, *, held: bool) -> HoldResult:
+        command = _command(ref, session) | {"held": held}
+        answer = await self._client.post_json(URL(f"{self._base_url}/{CONTROL_APP}/hold"), command)
+        matched = _decode(answer, Holds).matched
+        if any(stream.held is not held for stream in await self._listed(ref, session)):
+            return HoldResult(matched, verified=False, detail="The relay lists the stream as it was.")
+        done = "Viewers see nothing now." if held else "Viewers see the stream again."
+        return HoldResult(matched, verified=True, detail=done if matched else "The stream was gone already.")
+
+    async def _listed(self, ref: StreamRef, session: str | None) -> list[LiveStream]:
+        return [
+            stream
+            for stream in await self.list_streams()
+            if stream.ref == ref and session in {None, "", stream.session}
+        ]
 
     def parse_gate_request(self, request: RawGateRequest) -> GateRequest:
         """Read the relay's JSON question."""
@@ -155,6 +173,14 @@ class EmbeddedMediaServer:
     def gate_reply(self, request: GateRequest | None, *, allow: bool) -> GateReply:  # noqa: ARG002 - the port's signature
         """Build 204 or 403."""
         return GateReply(204) if allow else GateReply(403)
+
+
+def _command(ref: StreamRef, session: str | None) -> dict[str, object]:
+    if not ref.app or not ref.name:
+        raise UnsafeCallRefused("the application or the stream has no name")
+    if not (_is_text(ref.app) and _is_text(ref.name)):
+        raise UnsafeCallRefused("the stream's name cannot be encoded")
+    return {"app": ref.app, "name": ref.name, "session": session or None}
 
 
 def _is_text(name: str) -> bool:

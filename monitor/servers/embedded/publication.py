@@ -86,6 +86,7 @@ class Publication:
         self.started_at = started_at
         self.admitted = False
         self.received_bytes = 0
+        self.held = False
         self._disconnect = disconnect
         self._over = False
         self._viewers: set[Viewer] = set()
@@ -104,12 +105,25 @@ class Publication:
         """
         packets = self._join_buffer.feed(data)
         self.received_bytes += len(data)
-        for viewer in tuple(self._viewers):
-            viewer.offer(packets)
+        if not self.held:
+            for viewer in tuple(self._viewers):
+                viewer.offer(packets)
+
+    def hold(self) -> None:
+        """Give viewers nothing from now on; they and the publisher stay connected."""
+        self.held = True
+
+    def release(self) -> None:
+        """Let viewers go on at the last keyframe."""
+        if self.held:
+            self.held = False
+            for viewer in tuple(self._viewers):
+                viewer.offer(self._join_buffer.for_new_viewer())
 
     def join(self, viewer: Viewer) -> None:
-        """Give a new viewer everything since the last keyframe, and then what comes."""
-        viewer.offer(self._join_buffer.for_new_viewer())
+        """Give a new viewer everything since the last keyframe, and then what comes; nothing while it is held."""
+        if not self.held:
+            viewer.offer(self._join_buffer.for_new_viewer())
         if self._over:
             viewer.end()
         else:

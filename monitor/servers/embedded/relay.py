@@ -25,7 +25,7 @@ from monitor.errors import MediaServerError, MediaServerRefused, MediaServerUnre
 from monitor.servers.control import ControlClient
 from monitor.servers.embedded.publication import Publication, Viewer
 from monitor.servers.embedded.transport_stream import NoTransportStream
-from monitor.servers.embedded.wire import CutCommand, Cuts, GateQuestion, Listed, Listing
+from monitor.servers.embedded.wire import CutCommand, Cuts, GateQuestion, HoldCommand, Holds, Listed, Listing
 from monitor.vocabulary import StreamRef
 
 _log = structlog.get_logger()
@@ -96,6 +96,7 @@ class Relay:
         app = web.Application(client_max_size=_MAX_COMMAND_BYTES)
         app.router.add_get(f"/{CONTROL_APP}/streams", self._list)
         app.router.add_post(f"/{CONTROL_APP}/cut", self._cut)
+        app.router.add_post(f"/{CONTROL_APP}/hold", self._hold)
         app.router.add_put(_STREAM_PATH, self._publish)
         app.router.add_post(_STREAM_PATH, self._publish)
         app.router.add_get(_STREAM_PATH, self._view, allow_head=False)
@@ -224,6 +225,7 @@ class Relay:
                     started_at=publication.started_at.timestamp(),
                     viewers=publication.viewers,
                     received_bytes=publication.received_bytes,
+                    held=publication.held,
                 )
                 for publication in self._publications.values()
                 if publication.admitted
@@ -239,13 +241,33 @@ class Relay:
             command = msgspec.json.decode(await request.read(), type=CutCommand)
         except msgspec.MsgspecError:
             return _refusal(HTTPStatus.BAD_REQUEST, 'send {"app", "name", "session"}')
-        publication = self._publications.get((command.app, command.name))
-        matched = 0
-        if publication is not None and publication.admitted and command.session in {None, publication.session}:
-            matched = 1
+        publication = self._meant(command)
+        if publication is not None:
             del self._publications[command.app, command.name]
             publication.cut()
-        return web.Response(body=msgspec.json.encode(Cuts(matched)), content_type="application/json")
+        return web.Response(
+            body=msgspec.json.encode(Cuts(int(publication is not None))), content_type="application/json"
+        )
+
+    async def _hold(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":
+            return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON")
+        try:
+            command = msgspec.json.decode(await request.read(), type=HoldCommand)
+        except msgspec.MsgspecError:
+            return _refusal(HTTPStatus.BAD_REQUEST, 'send {"app", "name", "held", "session"}')
+        publication = self._meant(command)
+        if publication is not None:
+            (publication.hold if command.held else publication.release)()
+        return web.Response(
+            body=msgspec.json.encode(Holds(int(publication is not None))), content_type="application/json"
+        )
+
+    def _meant(self, command: CutCommand | HoldCommand) -> Publication | None:
+        publication = self._publications.get((command.app, command.name))
+        if publication is None or not publication.admitted or command.session not in {None, publication.session}:
+            return None
+        return publication
 
 
 def _path(request: web.Request) -> tuple[str, str]:

@@ -15,6 +15,7 @@ class Listed(msgspec.Struct, frozen=True):
     started_at: float
     viewers: int
     received_bytes: int
+    held: bool = False
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -33,6 +34,21 @@ class CutCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Cuts(msgspec.Struct, frozen=True):
     """The answer to ``POST /control/cut``: how many publications were ended, 0 or 1."""
+
+    matched: int
+
+
+class HoldCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /control/hold``; `held` false releases. `session` as in `CutCommand`."""
+
+    app: str
+    name: str
+    held: bool
+    session: str | None = None
+
+
+class Holds(msgspec.Struct, frozen=True):
+    """The answer to ``POST /control/hold``: how many publications are as they should be now, 0 or 1."""
 
     matched: int
 

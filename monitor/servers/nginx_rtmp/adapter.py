@@ -18,7 +18,16 @@ from monitor.servers.nginx_rtmp.gate import parse_publish_hook, publish_hook_rep
 from monitor.servers.nginx_rtmp.names import is_safe, is_session, stream_address
 from monitor.servers.nginx_rtmp.stat import Stat, parse_stat
 from monitor.servers.nginx_rtmp.workers import WorkerWatch
-from monitor.servers.port import Capabilities, CutResult, GateReply, GateRequest, LiveStream, RawGateRequest
+from monitor.servers.port import (
+    Capabilities,
+    CutResult,
+    GateReply,
+    GateRequest,
+    HoldResult,
+    LiveStream,
+    RawGateRequest,
+    cannot_hold,
+)
 from monitor.vocabulary import StreamRef
 
 _log = structlog.get_logger()
@@ -140,6 +149,14 @@ class NginxRtmpMediaServer:
                 matched, verified=False, detail=f"{detail}, but it runs several workers, so nothing is sure."
             )
         return CutResult(matched, verified=False, detail=f"{detail}, but the stream is still listed.")
+
+    async def hold(self, ref: StreamRef, session: str | None = None) -> HoldResult:  # noqa: ARG002 - the port's signature
+        """Refuse; see `capabilities`."""
+        raise cannot_hold()
+
+    async def release(self, ref: StreamRef, session: str | None = None) -> HoldResult:  # noqa: ARG002 - the port's signature
+        """Refuse; see `capabilities`."""
+        raise cannot_hold()
 
     def parse_gate_request(self, request: RawGateRequest) -> GateRequest:
         """Read the ``on_publish`` form."""

@@ -19,7 +19,16 @@ from monitor.config.models import StaticServer
 from monitor.config.secrets import expand_variables
 from monitor.errors import ConfigError, GateRequestError, MediaServerRefused, Problem, UnsafeCallRefused
 from monitor.servers.control import ControlClient
-from monitor.servers.port import Capabilities, CutResult, GateReply, GateRequest, LiveStream, RawGateRequest
+from monitor.servers.port import (
+    Capabilities,
+    CutResult,
+    GateReply,
+    GateRequest,
+    HoldResult,
+    LiveStream,
+    RawGateRequest,
+    cannot_hold,
+)
 from monitor.servers.static.command import run_cut_command
 from monitor.vocabulary import StreamRef
 
@@ -158,6 +167,14 @@ class StaticMediaServer:
         back_at_s = self._clock.monotonic_s() + _RELIST_AFTER_CUT_S if comes_back else None
         self._sources[ref.name] = replace(source, cut=True, back_at_s=back_at_s)
         return CutResult(1, verified=True, detail="The configured webhook or command reported success.")
+
+    async def hold(self, ref: StreamRef, session: str | None = None) -> HoldResult:  # noqa: ARG002 - the port's signature
+        """Refuse; see `capabilities`."""
+        raise cannot_hold()
+
+    async def release(self, ref: StreamRef, session: str | None = None) -> HoldResult:  # noqa: ARG002 - the port's signature
+        """Refuse; see `capabilities`."""
+        raise cannot_hold()
 
     def parse_gate_request(self, request: RawGateRequest) -> GateRequest:  # noqa: ARG002 - the port's signature
         """Refuse: nobody asks before publishing to a plain address."""

@@ -16,14 +16,19 @@ from monitor.protocol.events import (
     DetectionRaised,
     EffectFinished,
     Event,
+    KnownContentMatched,
+    PartnerAlerted,
     Reviewed,
     StreamEnded,
     StreamReturned,
+    StrikesChanged,
+    UserReported,
+    ViewersChanged,
     WatchChanged,
 )
 from monitor.protocol.step import step
-from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, ReviewDecision, Severity
-from tests.fakes.protocols import LABELS, SEVERITIES, definitions, shipped
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, PartnerSignal, ReviewDecision, Severity
+from tests.fakes.protocols import CATEGORIES, LABELS, SEVERITIES, definitions, shipped
 
 QUIET = (Reason.NO_TRANSITION, Reason.STALE_DEADLINE, Reason.ALREADY_CLOSED)
 
@@ -83,6 +88,23 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(event=st.sampled_from([StreamEnded(), StreamReturned(), *map(WatchChanged, Freshness)]))
     def stream_changed(self, event: Event) -> None:
+        self.happens(event)
+
+    @rule(category=st.sampled_from(CATEGORIES))
+    def reported(self, category: str) -> None:
+        self.happens(UserReported(category))
+
+    @rule(
+        event=st.sampled_from(
+            [
+                *(PartnerAlerted("acme", signal) for signal in PartnerSignal),
+                KnownContentMatched("ours"),
+                *map(ViewersChanged, (0, 10, 5000)),
+                *map(StrikesChanged, (0, 1, 3)),
+            ]
+        )
+    )
+    def told(self, event: Event) -> None:
         self.happens(event)
 
     @precondition(lambda self: self.asked)

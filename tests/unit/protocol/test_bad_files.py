@@ -10,7 +10,7 @@ import pytest
 
 from monitor.errors import Problem, ProtocolDefinitionError
 from monitor.protocol import checks
-from monitor.protocol.checks import Finding
+from monitor.protocol.checks import Finding, harm, order, people, shape
 from monitor.protocol.definition import Definition
 from monitor.protocol.graph import edges_of
 from monitor.protocol.loading import load_definition
@@ -20,8 +20,9 @@ from monitor.yaml_source import parse_yaml
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
 CHECKS = [
     check
-    for check in vars(checks).values()
-    if inspect.isgeneratorfunction(check) and check.__module__ == checks.__name__
+    for module in (harm, order, people, shape)
+    for name, check in vars(module).items()
+    if inspect.isgeneratorfunction(check) and check.__module__ == module.__name__ and not name.startswith("_")
 ]
 
 
@@ -54,7 +55,7 @@ def _readable() -> Iterator[Definition]:
 
 def _run(check: Callable[..., Iterator[Finding]], definition: Definition) -> Iterator[Finding]:
     wanted = inspect.signature(check).parameters
-    if "edges" in wanted and list(checks._names(definition)):
+    if "edges" in wanted and list(shape.lost_names(definition)):
         return
     arguments = {"definition": definition, "edges": edges_of(definition) if "edges" in wanted else ()}
     yield from check(**{name: value for name, value in arguments.items() if name in wanted})

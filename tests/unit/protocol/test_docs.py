@@ -9,7 +9,7 @@ from monitor.protocol import words
 from monitor.protocol.diagram import to_mermaid
 from monitor.protocol.loading import load_definition
 from monitor.protocol.reference import filled
-from monitor.vocabulary import AlertEvent, EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision
+from monitor.vocabulary import AlertEvent, EffectKind, EffectOutcome, Freshness, PartnerSignal, Posture, ReviewDecision
 from tests.fakes.protocols import shipped
 
 PAGE = Path(__file__).parents[3] / "docs" / "protocols.md"
@@ -48,6 +48,7 @@ def test_every_value_of_the_vocabulary_is_a_word_of_the_language() -> None:
     assert set(words.POSTURES) == {posture.value for posture in Posture}
     assert set(words.WATCHED) == {freshness.value for freshness in Freshness}
     assert set(words.REVIEWS) == {decision.value for decision in ReviewDecision}
+    assert set(words.PARTNERS) == {signal.value for signal in PartnerSignal}
     assert set(words.ALERTS) == {event.value for event in AlertEvent}
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from monitor.protocol.decision import IncidentState, Reason
@@ -14,15 +16,23 @@ from monitor.protocol.definition import (
     MaxSeverityAtLeast,
     Not,
     OnDetection,
+    OnEased,
     OnEffect,
+    OnKnownContent,
+    OnPartner,
+    OnReport,
     OnReview,
     OnStream,
+    OnViewers,
     OnWatched,
+    ReportsAtLeast,
     SeverityAtLeast,
     State,
     StreamChange,
+    StrikesAtLeast,
     Transition,
     Trigger,
+    ViewersAtLeast,
 )
 from monitor.protocol.events import (
     DeadlinePassed,
@@ -30,13 +40,26 @@ from monitor.protocol.events import (
     DetectionRaised,
     EffectFinished,
     Event,
+    KnownContentMatched,
+    PartnerAlerted,
     Reviewed,
     StreamEnded,
     StreamReturned,
+    StrikesChanged,
+    UserReported,
+    ViewersChanged,
     WatchChanged,
 )
-from monitor.protocol.step import step
-from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision, Severity
+from monitor.protocol.step import begin, step
+from monitor.vocabulary import (
+    EffectKind,
+    EffectOutcome,
+    Freshness,
+    PartnerSignal,
+    Posture,
+    ReviewDecision,
+    Severity,
+)
 from tests.fakes.protocols import alert
 
 REVIEW, ACT, NONE = Severity.REVIEW, Severity.ACT, Severity.NONE
@@ -89,7 +112,15 @@ def test_a_transition_enters_the_state_with_its_posture_effects_and_deadlines() 
 
     assert decision.reason is Reason.DETECTION_RAISED
     assert decision.before == "calm"
-    assert decision.after == IncidentState("here", 100.0, 1, {"fight": ACT}, ACT, deadlines={"1:here:1": 160.0})
+    assert decision.after == IncidentState(
+        "here",
+        100.0,
+        1,
+        {"fight": ACT},
+        ACT,
+        deadlines={"1:here:1": 160.0},
+        asked={EffectKind.ALERT: 1, EffectKind.PRESERVE: 1},
+    )
     assert [request.key for request in decision.effects] == ["1.0.alert", "1.1.preserve"]
     assert decision.effects[0].parameters == {"event": "raised", "priority": "crisis"}
     assert decision.posture is Posture.FULL
@@ -128,6 +159,24 @@ def test_effects_of_the_transition_come_before_those_of_the_new_state() -> None:
         (OnWatched(Freshness.FRESH), WatchChanged(Freshness.FRESH), Reason.WATCHED_FRESH),
         (OnWatched(Freshness.LATE), WatchChanged(Freshness.BLIND), None),
         (OnWatched(Freshness.BLIND), StreamEnded(), None),
+        (OnDetection(REVIEW, "weapon"), raised(ACT, "weapon"), Reason.DETECTION_RAISED),
+        (OnDetection(REVIEW, "weapon"), raised(ACT, "fight"), None),
+        (OnDetection(NONE, "fight"), DetectionCleared("fight", NONE), Reason.DETECTION_CLEARED),
+        (OnDetection(NONE, "weapon"), DetectionCleared("fight", NONE), None),
+        (OnEased(), DetectionCleared("fight", NONE), None),
+        (OnReview(ReviewDecision.ESCALATE), Reviewed(ReviewDecision.ESCALATE, "a", ""), Reason.REVIEW_ESCALATED),
+        (OnReview(ReviewDecision.RELEASE), Reviewed(ReviewDecision.RELEASE, "a", ""), Reason.REVIEW_RELEASED),
+        (OnReport(), UserReported("violence"), Reason.USER_REPORTED),
+        (OnReport("violence"), UserReported("violence"), Reason.USER_REPORTED),
+        (OnReport("self-harm"), UserReported("violence"), None),
+        (OnPartner(PartnerSignal.RAISED), PartnerAlerted("acme", PartnerSignal.RAISED), Reason.PARTNER_ALERTED),
+        (OnPartner(PartnerSignal.RAISED), PartnerAlerted("acme", PartnerSignal.WITHDRAWN), None),
+        (OnPartner(PartnerSignal.WITHDRAWN), PartnerAlerted("acme", PartnerSignal.WITHDRAWN), Reason.PARTNER_WITHDREW),
+        (OnKnownContent(), KnownContentMatched("ours"), Reason.KNOWN_CONTENT_MATCHED),
+        (OnKnownContent("ours"), KnownContentMatched("ours"), Reason.KNOWN_CONTENT_MATCHED),
+        (OnKnownContent("theirs"), KnownContentMatched("ours"), None),
+        (OnViewers(100), ViewersChanged(100), Reason.VIEWERS_ROSE),
+        (OnViewers(100), ViewersChanged(99), None),
     ],
 )
 def test_what_pulls_a_trigger(trigger: Trigger, event: Event, reason: Reason | None) -> None:
@@ -152,6 +201,108 @@ def test_an_effect_triggers_by_kind_and_outcome(kind: EffectKind, outcome: Effec
         (EffectKind.CUT, EffectOutcome.UNVERIFIED): Reason.EFFECT_UNVERIFIED,
     }
     assert decision.reason is expected.get((kind, outcome), Reason.NO_TRANSITION)
+
+
+@pytest.mark.parametrize("label", [None, "fight"])
+def test_eased_is_the_step_down_from_act_and_nothing_else(label: str | None) -> None:
+    definition = protocol(Transition(OnEased(label), None, "there"), Transition(After(60.0), None, "closed"))
+    incident = here(definition, ACT)
+
+    other = step(definition, incident, DetectionCleared("weapon", NONE), 101.0)
+    eased = step(definition, other.after, DetectionCleared("fight", REVIEW), 102.0)
+
+    assert other.reason is Reason.NO_TRANSITION
+    assert eased.reason is Reason.DETECTION_EASED
+
+
+def test_eased_waits_for_the_last_label_at_act() -> None:
+    definition = protocol(Transition(OnEased(), None, "there"), Transition(After(60.0), None, "closed"))
+    incident = step(definition, here(definition, ACT), raised(ACT, "weapon"), 101.0).after
+
+    first = step(definition, incident, DetectionCleared("fight", NONE), 102.0)
+    last = step(definition, first.after, DetectionCleared("weapon", REVIEW), 103.0)
+
+    assert first.reason is Reason.NO_TRANSITION
+    assert last.reason is Reason.DETECTION_EASED
+
+
+def test_viewers_rise_once_and_again_after_a_fall() -> None:
+    definition = protocol(Transition(OnViewers(100), None, None, (PRESERVE,)), Transition(After(60.0), None, "closed"))
+    incident = here(definition)
+    reasons = []
+    for viewers in (50, 150, 200, 99, 100):
+        decision = step(definition, incident, ViewersChanged(viewers), 101.0)
+        incident = decision.after
+        reasons.append(decision.transitioned)
+
+    assert reasons == [False, True, False, False, True]
+    assert incident.viewers == 100
+
+
+def test_only_the_newest_request_of_a_kind_counts_unless_late_ones_are_wanted() -> None:
+    def asking_twice(*, late: bool) -> tuple[Reason, Reason]:
+        definition = protocol(
+            Transition(OnStream(StreamChange.RETURNED), None, "here"),
+            Transition(OnEffect(EffectKind.CUT, tuple(EffectOutcome), late=late), None, "there"),
+            Transition(After(60.0), None, "closed"),
+            enter=(Effect(EffectKind.CUT),),
+        )
+        first = step(definition, None, raised(), 100.0)
+        second = step(definition, first.after, StreamReturned(), 101.0)
+        stale, newest = (
+            step(definition, second.after, EffectFinished(key, EffectKind.CUT, EffectOutcome.FAILED), 102.0).reason
+            for key in (first.effects[0].key, second.effects[0].key)
+        )
+        return stale, newest
+
+    assert asking_twice(late=False) == (Reason.NO_TRANSITION, Reason.EFFECT_FAILED)
+    assert asking_twice(late=True) == (Reason.EFFECT_FAILED, Reason.EFFECT_FAILED)
+
+
+def test_an_outcome_that_comes_after_its_state_was_left_still_counts() -> None:
+    definition = protocol(
+        Transition(OnEffect(EffectKind.CUT, (EffectOutcome.SUCCEEDED,)), None, "there"),
+        Transition(After(60.0), None, "closed"),
+    )
+    calm = replace(
+        definition.states["calm"],
+        transitions=(Transition(OnDetection(REVIEW), None, "here", (Effect(EffectKind.CUT),)),),
+    )
+    definition = replace(definition, states={**definition.states, "calm": calm})
+    cutting = step(definition, None, raised(), 100.0)
+    moved = step(definition, cutting.after, raised(ACT, "weapon"), 101.0)
+
+    done = EffectFinished(cutting.effects[0].key, EffectKind.CUT, EffectOutcome.SUCCEEDED)
+
+    assert step(definition, moved.after, done, 500.0).reason is Reason.EFFECT_SUCCEEDED
+
+
+def test_what_is_known_of_a_stream_counts_from_its_first_event() -> None:
+    definition = protocol(Transition(After(60.0), None, "closed"))
+    calm = replace(definition.states["calm"], transitions=(Transition(OnDetection(REVIEW), StrikesAtLeast(2), "here"),))
+    definition = replace(definition, states={**definition.states, "calm": calm})
+
+    assert not step(definition, begin(definition, 100.0, strikes=1), raised(), 100.0).transitioned
+    assert step(definition, begin(definition, 100.0, strikes=2, viewers=7), raised(), 100.0).after.viewers == 7
+
+
+@pytest.mark.parametrize(
+    ("guard", "event"),
+    [
+        (StrikesAtLeast(1), StrikesChanged(1)),
+        (ViewersAtLeast(500), ViewersChanged(500)),
+        (ReportsAtLeast(1), UserReported("violence")),
+    ],
+)
+def test_a_guard_on_what_is_told_of_the_stream(guard: Guard, event: Event) -> None:
+    definition = protocol(
+        Transition(OnStream(StreamChange.ENDED), guard, "there"), Transition(After(60.0), None, "closed")
+    )
+    before = here(definition)
+    after = step(definition, before, event, 101.0).after
+
+    assert not step(definition, before, StreamEnded(), 102.0).transitioned
+    assert step(definition, after, StreamEnded(), 102.0).transitioned
 
 
 @pytest.mark.parametrize(
