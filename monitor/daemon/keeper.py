@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +19,15 @@ from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import StreamContext
 from monitor.metrics import CLIP_LAG, CLIPS, DETECTIONS
 from monitor.protocol.definition import Definition
-from monitor.protocol.events import DetectionCleared, DetectionRaised, Event, StreamEnded, StreamReturned, WatchChanged
+from monitor.protocol.events import (
+    DetectionCleared,
+    DetectionRaised,
+    Event,
+    StreamEnded,
+    StreamReturned,
+    ViewersChanged,
+    WatchChanged,
+)
 from monitor.servers.port import EndsStreams, LiveStream, MediaServer
 from monitor.vocabulary import Posture, WatchState
 from monitor.watch.messages import Observation, StreamStatus
@@ -138,6 +147,7 @@ class Keeper:
             stream = self._registry.get(live.ref.stream_id)
             if stream is not None:
                 stream.live = live
+                self._tell_viewers(stream)
         for stream_id in (*changes.gone, *(live.ref.stream_id for live in changes.replaced)):
             self._lose(stream_id)
         for live in (*changes.replaced, *changes.appeared):
@@ -147,6 +157,15 @@ class Keeper:
             self._end_missing(server, {live.ref.stream_id for live in listing})
         if changes != Changes((), (), (), changes.unchanged):
             self._on_change()
+
+    def _tell_viewers(self, stream: WatchedStream) -> None:
+        """Tell an open incident how many watch, where its protocol makes a difference of it."""
+        incident = self._engine.open_incident(stream.ref.stream_id)
+        if incident is None:
+            return
+        limits = incident.definition.viewer_limits
+        if bisect_right(limits, stream.live.viewers) != bisect_right(limits, incident.state.viewers):
+            self._soon_handle(self._context(stream), ViewersChanged(stream.live.viewers))
 
     def on_observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
         """Judge the scores of one clip."""
@@ -294,6 +313,7 @@ class Keeper:
             definition=stream.definition,
             dry_run=stream.dry_run,
             model=self._model,
+            viewers=stream.live.viewers,
         )
 
     def _now(self) -> float:

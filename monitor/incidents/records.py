@@ -75,6 +75,8 @@ def begin_record(incident_id: str, context: StreamContext, *, now: float) -> Inc
         label="",
         score=0.0,
         posture=Posture.CALM.value,
+        strikes=context.strikes,
+        viewers=context.viewers,
         dry_run=context.dry_run,
         model=context.model,
         opened_at=now,
@@ -95,6 +97,9 @@ def apply_decision(
         severities={label: severity.word for label, severity in after.severities.items()},
         max_severity=after.max_severity.word,
         posture=decision.posture.value,
+        strikes=after.strikes,
+        viewers=after.viewers,
+        reports=after.reports,
         changed_at=now,
         closed_at=now if decision.closed and record.closed_at is None else record.closed_at,
     )
@@ -135,6 +140,9 @@ def state_of(record: IncidentRecord, deadlines: Mapping[str, float], asked: Mapp
         max_severity=Severity.from_word(record.max_severity),
         deadlines=dict(deadlines),
         asked=dict(asked),
+        strikes=record.strikes,
+        viewers=record.viewers,
+        reports=record.reports,
     )
 
 

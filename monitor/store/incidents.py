@@ -44,6 +44,9 @@ class IncidentRecord:
     review_by: str | None = None
     review_why: str | None = None
     review_at: float | None = None
+    strikes: int = 0
+    viewers: int = 0
+    reports: int = 0
 
     @property
     def ref(self) -> StreamRef:
