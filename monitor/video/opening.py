@@ -19,6 +19,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from monitor.errors import NoVideoError, SourceError, SourceLimitError, SourceOpenError
+from monitor.video.playlists import check_file_playlist, check_web_playlist, is_playlist_address
 
 MAX_SIDE_PIXELS = 8192
 MAX_PICTURE_PIXELS = 40_000_000
@@ -56,6 +57,7 @@ _SECOND_ANALYSIS_S = 7.0
 _RTMP_PROBE_BYTES = 64 * 1024
 # HLS variants: the smallest picture that still shows a person well enough is the cheapest to watch.
 _ENOUGH_SHORT_SIDE_PIXELS = 360
+_USER_AGENT = "Livecordon"
 # A stream list this long is an attack, not a broadcast.
 _MAX_STREAMS = 100
 
@@ -106,12 +108,15 @@ def open_container(url: str, *, open_timeout_s: float, read_timeout_s: float, li
         analysis_s = min(_LIVE_ANALYSIS_S, open_timeout_s / 3)
     silence_s = read_timeout_s
     probe = _Probe(analysis_s, _RTMP_PROBE_BYTES if live and address.scheme.startswith("rtmp") else None)
+    is_checked = _check_playlist(address, deadline)
     container = _connect(address, deadline, silence_s, probe=probe, live=live)
     try:
-        if container.format.name == "hls" and silence_s < HLS_SILENCE_S:
+        if container.format.name == "hls" and (silence_s < HLS_SILENCE_S or not is_checked):
             # Only now do we know, and PyAV takes the timeout only while opening; playlists open fast.
             container.close()
-            silence_s = HLS_SILENCE_S
+            if not is_checked:
+                check_web_playlist(address.url, deadline=deadline, user_agent=_USER_AGENT)
+            silence_s = max(silence_s, HLS_SILENCE_S)
             container = _connect(address, deadline, silence_s, probe=probe, live=live)
         stream = _choose_video(container)
         if (stream is None or not stream.codec_context.width) and analysis_s is not None:
@@ -158,6 +163,17 @@ def _address(url: str) -> _Address:
     return _Address("file", f"file:{path}")
 
 
+def _check_playlist(address: _Address, deadline: float) -> bool:
+    """Refuse hostile playlists as far as they can be told by their address; whether nothing is left to be checked."""
+    if address.scheme == "file":
+        check_file_playlist(address.url.removeprefix("file:"))
+    elif address.scheme in ("http", "https"):
+        if not is_playlist_address(address.url):
+            return False
+        check_web_playlist(address.url, deadline=deadline, user_agent=_USER_AGENT)
+    return True
+
+
 def _options(address: _Address, probe: _Probe, *, live: bool) -> dict[str, str]:
     options = {
         "protocol_whitelist": _PROTOCOLS[address.scheme],
@@ -173,7 +189,7 @@ def _options(address: _Address, probe: _Probe, *, live: bool) -> dict[str, str]:
     if address.scheme.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
     if address.scheme.startswith("http"):
-        options["user_agent"] = "Livecordon"
+        options["user_agent"] = _USER_AGENT
     if live and address.scheme.startswith("rtmp"):
         options["rtmp_live"] = "live"
         # FFmpeg would count twenty frames for a frame rate that FLV declares and nothing here depends on.
