@@ -49,6 +49,7 @@ COMMANDS: Final[dict[str, Lazy]] = {
         "Measure what watching costs on this machine, beside OpenCV, the ffmpeg command and PyAV.",
     ),
     "check": Lazy("monitor.cli.check:check", "Check configuration, protocols, model and media servers."),
+    "models": Lazy("monitor.cli.models:models", "List, show, check and draft model packages."),
     "config-schema": Lazy("monitor.cli.schema:config_schema", "Print the JSON schema of config.yaml."),
 }
 

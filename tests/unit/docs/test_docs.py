@@ -158,6 +158,22 @@ def existing_commands() -> dict[str, click.Command]:
     return {name: command for name, command in found.items() if command is not None}
 
 
+def options_of(command: click.Command) -> Iterator[click.Option]:
+    """Yield a command's options; those of a group are its commands' too."""
+    yield from (option for option in command.params if isinstance(option, click.Option))
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            yield from options_of(inner)
+
+
+def test_every_command_of_a_group_is_documented() -> None:
+    for name, command in existing_commands().items():
+        if isinstance(command, click.Group):
+            assert set(re.findall(rf"^### `{name} ([a-z-]+)", command_sections()[name], re.MULTILINE)) == set(
+                command.commands
+            )
+
+
 def test_every_command_is_documented() -> None:
     assert set(command_sections()) == set(existing_commands())
     assert set(existing_commands()) == set(COMMANDS)
@@ -168,7 +184,7 @@ def test_every_option_is_documented(name: str) -> None:
     rows = re.findall(r"^\| `(--[^`]+)` \|", command_sections()[name], re.MULTILINE)
     documented = {row.split(" ")[0]: row for row in rows}
     command = existing_commands()[name]
-    options = {option.opts[0]: option for option in command.params if isinstance(option, click.Option)}
+    options = {option.opts[0]: option for option in options_of(command)}
     assert set(documented) == set(options)
     for long_name, option in options.items():
         if isinstance(option.type, click.Choice):
@@ -193,7 +209,7 @@ def test_no_page_names_a_command_or_option_that_does_not_exist() -> None:
                 elif name not in commands:
                     wrong.append((page, line))
                 else:
-                    known = {option for parameter in commands[name].params for option in parameter.opts} | {"--help"}
+                    known = {word for option in options_of(commands[name]) for word in option.opts} | {"--help"}
                     wrong += [(page, given) for given in re.findall(r" (--[a-z-]+)", found[2]) if given not in known]
     assert wrong == []
 
