@@ -48,6 +48,10 @@ COMMANDS: Final[dict[str, Lazy]] = {
         "monitor.cli.bench:bench",
         "Measure what watching costs on this machine, beside OpenCV, the ffmpeg command and PyAV.",
     ),
+    "evaluate": Lazy(
+        "monitor.cli.evaluate:evaluate_command",
+        "Measure the model, the detection rules and the protocols on labelled clips.",
+    ),
     "check": Lazy("monitor.cli.check:check", "Check configuration, protocols, model and media servers."),
     "models": Lazy("monitor.cli.models:models", "List, show, check and draft model packages."),
     "config-schema": Lazy("monitor.cli.schema:config_schema", "Print the JSON schema of config.yaml."),
