@@ -6,14 +6,20 @@ from pathlib import Path
 
 from monitor.errors import Problem, ProtocolDefinitionError
 from monitor.protocol.definition import Definition
-from monitor.protocol.loading import load_definitions
+from monitor.protocol.loading import load_templates
+from monitor.protocol.template import Template
 
 
 def load_protocols(directory: Path) -> dict[str, Definition]:
+    """Return every protocol of `directory` with its parameters at their defaults; see `load_protocol_templates`."""
+    return {name: template.default for name, template in load_protocol_templates(directory).items()}
+
+
+def load_protocol_templates(directory: Path) -> dict[str, Template]:
     """Read, parse and check every ``*.yaml`` file in `directory`; blocks while it reads.
 
     Returns:
-        The definitions by name, in the order of file names.
+        The protocols by name, in the order of file names.
 
     Raises:
         ProtocolDefinitionError: with every problem of every file, also when the directory or a file cannot be read or
@@ -38,17 +44,19 @@ def load_protocols(directory: Path) -> dict[str, Definition]:
         what = "the folder holds no protocol: no file ends in .yaml"
         problems.append(Problem(str(directory), "", what, "copy one of the shipped protocols into it"))
     try:
-        definitions = load_definitions(texts)
+        templates = load_templates(texts)
     except ProtocolDefinitionError as error:
         problems.extend(error.problems)
         raise ProtocolDefinitionError(problems) from None
     if problems:
         raise ProtocolDefinitionError(problems)
-    return definitions
+    return templates
 
 
 def load_protocol(name_or_file: str, directory: Path) -> Definition:
-    """Read one protocol: a file of its own, or one of `directory` by name; blocks while it reads.
+    """Return one protocol with its parameters at their defaults: a file of its own, or one of `directory` by name.
+
+    Blocks while it reads.
 
     Raises:
         ProtocolDefinitionError: there is none of that name, or a file has mistakes.
@@ -61,7 +69,7 @@ def load_protocol(name_or_file: str, directory: Path) -> Definition:
             what = f"the file cannot be read ({error.strerror or type(error).__name__})"
             problem = Problem(name_or_file, "", what, "name a protocol file, or a protocol")
             raise ProtocolDefinitionError([problem]) from None
-        return next(iter(load_definitions({name_or_file: text}).values()))
+        return next(iter(load_templates({name_or_file: text}).values())).default
     definitions = load_protocols(directory)
     if name_or_file not in definitions:
         mend = f"there are: {', '.join(definitions)}"

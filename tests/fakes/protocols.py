@@ -120,7 +120,7 @@ TRIGGERS: st.SearchStrategy[Trigger] = (
     )
     | st.builds(OnStream, st.sampled_from(StreamChange))
     | st.builds(OnWatched, st.sampled_from(Freshness))
-    | st.builds(After, st.floats(1, 100))
+    | st.builds(After, st.floats(6, 100))
 )
 
 

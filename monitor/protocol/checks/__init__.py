@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from monitor.protocol.checks.finding import Finding
 from monitor.protocol.checks.harm import dismissed_in_vain, no_way_back, unasked_outcome, unhandled_outcome
-from monitor.protocol.checks.order import dead
+from monitor.protocol.checks.order import dead, never_holds
+from monitor.protocol.checks.pace import answers_itself, left_while_trying, too_soon
 from monitor.protocol.checks.people import (
     cut_short_review,
     unheard_review,
@@ -37,6 +38,7 @@ def findings(definition: Definition) -> list[Finding]:
         *busy_initial(definition, edges),
         *busy_final(definition),
         *pointless(edges),
+        *never_holds(definition),
         *dead(definition),
         *unreachable(definition, edges),
         *endless(definition, edges),
@@ -49,5 +51,8 @@ def findings(definition: Definition) -> list[Finding]:
         *untold_containment(definition, edges),
         *no_way_back(definition, edges),
         *dismissed_in_vain(edges),
+        *too_soon(definition),
+        *left_while_trying(definition, edges),
+        *answers_itself(edges),
     ]
     return list(dict.fromkeys(found))

@@ -67,7 +67,7 @@ def cut_short_review(definition: Definition, edges: tuple[Edge, ...]) -> Iterato
             if isinstance(transition.trigger, After) and transition.to is not None
         ]
         for effect, path in edge.effect_paths(definition):
-            within_s = effect.parameters.get("within_s")
+            within_s = effect.parameters.get("within_s") if effect.kind is EffectKind.REQUEST_REVIEW else None
             if isinstance(within_s, float) and delays_s and min(delays_s) < within_s and edge.transition.to is not None:
                 yield Finding(
                     path,

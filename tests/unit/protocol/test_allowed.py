@@ -60,7 +60,7 @@ def test_but_not_on_only_some_of_them() -> None:
         pytest.param(
             (
                 "effect: preserve, outcome: failed, to: closed",
-                "effect: preserve, outcome: [failed, succeeded], do: [preserve]",
+                "effect: preserve, outcome: [failed, succeeded], do: [alert: {event: updated}]",
             ),
             id="outcomes that overlap",
         ),

@@ -1,0 +1,70 @@
+"""Every situation that a handful of guards can tell apart: what a guard implies, looked up instead of proved."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from monitor.protocol.decision import IncidentState
+from monitor.protocol.definition import (
+    Guard,
+    LabelDetected,
+    ReportsAtLeast,
+    StrikesAtLeast,
+    ViewersAtLeast,
+)
+from monitor.protocol.guards import each_guard
+from monitor.protocol.matching import holds
+from monitor.vocabulary import Severity
+
+_MOST: Final = 20_000
+"""With more situations than this, nothing is claimed: no finding is better than a wrong one, or a slow start."""
+
+_OTHER: Final = "\0any other label"
+
+
+def can_hold(guard: Guard) -> bool:
+    """Whether there is a situation in which `guard` holds."""
+    worlds = _worlds([guard])
+    return worlds is None or any(holds(guard, world) for world in worlds)
+
+
+def whenever(guard: Guard | None, others: Sequence[Guard | None]) -> bool:
+    """Whether, in every situation in which `guard` holds, at least one of `others` does, too."""
+    if not others:
+        return False
+    if None in others or guard in others:
+        return True
+    worlds = _worlds([guard, *others])
+    return worlds is not None and all(
+        any(holds(other, world) for other in others) for world in worlds if holds(guard, world)
+    )
+
+
+def _worlds(guards: Sequence[Guard | None]) -> Iterator[IncidentState] | None:
+    """Yield one situation for every way in which these guards can come out; None if there are too many."""
+    simple = [one for guard in guards for one in each_guard(guard)]
+    labels = sorted({one.label for one in simple if isinstance(one, LabelDetected)})
+    counts = [
+        [0, *sorted({one.count for one in simple if isinstance(one, kind)})]
+        for kind in (StrikesAtLeast, ViewersAtLeast, ReportsAtLeast)
+    ]
+    of_labels = 3 ** (len(labels) + 1)
+    if 3 * of_labels * len(counts[0]) * len(counts[1]) * len(counts[2]) > _MOST:
+        return None
+    return _each(labels, counts)
+
+
+def _each(labels: list[str], counts: list[list[int]]) -> Iterator[IncidentState]:
+    for severities in itertools.product(Severity, repeat=len(labels) + 1):
+        named = {
+            label: severity
+            for label, severity in zip([*labels, _OTHER], severities, strict=True)
+            if severity > Severity.NONE
+        }
+        now = max(severities)
+        for highest in Severity:
+            if highest >= now:
+                for strikes, viewers, reports in itertools.product(*counts):
+                    yield IncidentState("", 0.0, 0, named, highest, strikes=strikes, viewers=viewers, reports=reports)
