@@ -28,6 +28,14 @@ SPOOL_BYTES = Gauge(
 )
 SPOOL_FAILURES = Counter("livecordon_spool_failures_total", "Pieces of video that could not be kept for evidence.")
 WATCHERS = Gauge("livecordon_watchers", "Watcher processes that are ready.")
+WATCHERS_RESERVED_CORES = Gauge(
+    "livecordon_watchers_reserved_cores", "What all streams are reckoned to take, in core seconds per second."
+)
+WATCHERS_CAPACITY_CORES = Gauge(
+    "livecordon_watchers_capacity_cores",
+    "What the watchers that share the streams can give, in core seconds per second.",
+)
+WATCHER_FULLEST = Gauge("livecordon_watcher_fullest_ratio", "Reserved share of the watcher that has least room.")
 WATCHER_RESTARTS = Counter("livecordon_watcher_restarts_total", "Watcher processes that were replaced.", ["reason"])
 STREAMS_QUARANTINED = Counter(
     "livecordon_streams_quarantined_total", "Streams given up because they kept killing their watcher."

@@ -2,9 +2,11 @@
 
 Packets are decoded one at a time, each while its stream holds a slot. Where several streams wait for one, the closest
 posture goes first; in calm posture, those that have begun a clip go before those at the head of a group of pictures,
-so that what was begun is finished; and among equals, the stream goes first that was looked at longest ago. One turn in
-four goes to a calmer stream if one waits, and one in 64 to a head if one waits, so nobody starves: a turn at a head is
-a whole clip, some 16 packets.
+so that what was begun is finished; and among equals, the stream goes first that was looked at longest ago, one never
+looked at before all others. But while such newcomers wait, one head in four is that of a stream already known, if one
+waits: a crowd that comes at once must not blind those that are watched already. One turn in four goes to a calmer
+stream if one waits, and one in 64 to a head if one waits, so nobody starves: a turn at a head is a whole clip, some 16
+packets.
 
 A calm stream that gets no turn at a head within its patience leaves that head out (`thinned`): it is looked at less
 often, but never later and later.
@@ -25,6 +27,10 @@ DROP_THINNED = "thinned"
 
 TURNS_PER_CALMER = 4
 TURNS_PER_HEAD = 64
+TURNS_PER_KNOWN = 4
+
+PRESSED_FOR_S = 1.0
+"""How long a watcher counts as pressed, in seconds, after a head was left out."""
 
 
 class Rank(IntEnum):
@@ -52,6 +58,11 @@ class Wanted:
     looked_at_s: float
     granted: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the stream was never looked at."""
+        return self.looked_at_s == -math.inf
+
 
 @dataclass(slots=True)
 class Turns:
@@ -60,6 +71,7 @@ class Turns:
     _waiting: list[Wanted] = field(default_factory=list)
     _calmer_passed: int = 0
     _heads_passed: int = 0
+    _newcomers_passed: int = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -75,7 +87,18 @@ class Turns:
     def next(self) -> Wanted:
         """Return whose turn it is, who then waits no longer; somebody must be waiting."""
         chosen = min(self._candidates(), key=lambda wanted: wanted.looked_at_s)
+        if chosen.rank is Rank.HEAD:
+            chosen = self._known_or_new(chosen)
         self._waiting.remove(chosen)
+        return chosen
+
+    def _known_or_new(self, chosen: Wanted) -> Wanted:
+        known = [wanted for wanted in self._waiting if wanted.rank is Rank.HEAD and not wanted.is_new]
+        if not chosen.is_new or not known:
+            return chosen
+        self._newcomers_passed += 1
+        if self._newcomers_passed % TURNS_PER_KNOWN == 0:
+            return min(known, key=lambda wanted: wanted.looked_at_s)
         return chosen
 
     def _candidates(self) -> list[Wanted]:
@@ -105,6 +128,12 @@ class DecodeAdmission:
         self._turns = Turns()
         self._lock = threading.Lock()
         self._thinned = 0
+        self._thinned_at_s = -math.inf
+
+    @property
+    def under_pressure(self) -> bool:
+        """Whether heads have been left out lately, so that there is no room for anything else."""
+        return self._monotonic_s() - self._thinned_at_s < PRESSED_FOR_S
 
     @property
     def thinned(self) -> int:
@@ -153,6 +182,7 @@ class DecodeAdmission:
         """A head was left out."""
         with self._lock:
             self._thinned += 1
+            self._thinned_at_s = self._monotonic_s()
 
 
 class DecodeLease:
@@ -162,13 +192,29 @@ class DecodeLease:
         self._admission = admission
         self._posture = posture
         self._looked_at_s = -math.inf
+        self._heads = (0, 0)
+        self._decode_cpu_s = 0.0
+        self._decoding_from_s = 0.0
+
+    @property
+    def decode_cpu_s(self) -> float:
+        """Processor time that the stream's thread took while it held a slot, in seconds."""
+        return self._decode_cpu_s
+
+    @property
+    def heads(self) -> tuple[int, int]:
+        """How many heads were admitted so far, and how many were left out."""
+        return self._heads
 
     def acquire(self, *, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the turn to decode a packet; whether it came."""
-        return self._admission.acquire(_RANK_OF[self._posture()], self._looked_at_s, timeout)
+        granted = self._admission.acquire(_RANK_OF[self._posture()], self._looked_at_s, timeout)
+        self._decoding_from_s = time.thread_time()
+        return granted
 
     def release(self) -> None:
         """The packet is decoded."""
+        self._decode_cpu_s += time.thread_time() - self._decoding_from_s
         self._admission.release()
 
     def admit(self, patience_s: float) -> bool:
@@ -176,9 +222,12 @@ class DecodeLease:
 
         With a patience of 0 the head is left out whether there is room or not.
         """
+        admitted, left_out = self._heads
         if patience_s <= 0 or not self._admission.acquire(Rank.HEAD, self._looked_at_s, patience_s):
+            self._heads = (admitted, left_out + 1)
             self._admission.count_thinned()
             return False
+        self._heads = (admitted + 1, left_out)
         # Not only when the clip is complete: streams that never give one would always go first.
         self.looked()
         self._admission.release()

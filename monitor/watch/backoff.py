@@ -33,6 +33,10 @@ class Backoff:
         window_s = min(self.longest_s, self.first_s * 2.0 ** min(step, 40))
         return window_s * self.rng.uniform(0.5, 1.0)
 
+    def resume(self, tries: int) -> None:
+        """Go on as if so many tries had been counted."""
+        self._tries = tries
+
     def reset(self) -> None:
         """Start over: things went well for a while."""
         self._tries = 0

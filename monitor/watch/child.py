@@ -19,6 +19,7 @@ from monitor.clock import Clock
 from monitor.errors import WatcherError
 from monitor.vocabulary import Posture, WatchState
 from monitor.watch.framing import decode_upward, encode_frame, receive_frame
+from monitor.watch.heartbeat import Heartbeat
 from monitor.watch.messages import (
     Assign,
     Evidence,
@@ -39,6 +40,7 @@ from monitor.watch.messages import (
 )
 from monitor.watch.relay import relay_log
 from monitor.watch.settings import WatchSettings
+from monitor.watch.vital_signs import look_at
 
 log = structlog.get_logger()
 
@@ -113,23 +115,24 @@ class WatcherChild:
     )
     _overdue_requests: set[int] = field(default_factory=set)
     _last_request: int = 0
-    _pings_s: dict[int, float] = field(default_factory=dict)
-    _progress: int = -1
-    _progress_at_s: float = 0.0
+    _heartbeat: Heartbeat = field(init=False, repr=False)
     _fault: WatcherFault | None = None
     _ended: bool = False
     _retired: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._heartbeat = Heartbeat(self.settings, lambda: None if self.pid is None else look_at(self.pid))
 
     @property
     def pid(self) -> int | None:
         """The process's number, or None while there is none."""
         return None if self._process is None else self._process.pid
 
-    def assign(self, stream_id: str, url: str, posture: Posture) -> None:
-        """Have the process watch a stream; again for the same stream, it tries at once if it was waiting."""
+    def assign(self, stream_id: str, url: str, posture: Posture, tries: int = 0) -> None:
+        """Have the process watch a stream that has failed `tries` times; again, it tries at once if it was waiting."""
         self.streams.setdefault(stream_id, None)
         self._left_s.pop(stream_id, None)
-        self._send(Assign(stream_id=stream_id, url=url, posture=posture))
+        self._send(Assign(stream_id=stream_id, url=url, posture=posture, tries=tries))
 
     def release(self, stream_id: str) -> None:
         """Have the process stop watching a stream; what it still says about it is not passed on."""
@@ -310,7 +313,7 @@ class WatcherChild:
         if self.ready is not None or not message.labels:
             raise _Breach("ready twice, or without labels", reason="bad_message")
         self.ready, self.ready_at_s = message, self.clock.monotonic_s()
-        self._progress_at_s = self.ready_at_s
+        self._heartbeat.begin(self.ready_at_s)
         self.on_ready(self)
 
     def _has_every_label(self, scores: tuple[float, ...]) -> bool:
@@ -337,40 +340,29 @@ class WatcherChild:
             answer.set_result(message)
 
     def _take_pong(self, pong: Pong) -> None:
-        if self._pings_s.pop(pong.number, None) is None:
+        if not self._heartbeat.pong(pong.number, pong.progress, self.clock.monotonic_s()):
             raise _Breach("a pong without its ping", reason="bad_message")
         self.on_stats(self, pong.stats)
         self.stats = pong.stats
-        if pong.progress != self._progress:
-            self._progress, self._progress_at_s = pong.progress, self.clock.monotonic_s()
 
     async def _check(self) -> Ending:
         """Ping, and judge by what comes back."""
         settings, clock = self.settings, self.clock
         started_s = clock.monotonic_s()
-        number = 0
         while True:
             slept_from_s = clock.monotonic_s()
             await clock.sleep(settings.ping_interval_s)
             now_s = clock.monotonic_s()
-            overslept_s = now_s - slept_from_s - settings.ping_interval_s
-            if overslept_s > settings.ping_interval_s:
-                # This daemon was the one that stood still: the answers lie unread, so let them be read first.
-                self._pings_s = dict.fromkeys(self._pings_s, now_s)
-                self._progress_at_s = now_s
+            if now_s - slept_from_s > 2 * settings.ping_interval_s:
+                self._heartbeat.excuse(now_s)
             if self.ready is None:
                 if now_s - started_s > settings.ready_timeout_s:
                     return Ending("unresponsive", "not_ready")
                 continue
-            if self._pings_s and now_s - min(self._pings_s.values()) > settings.pong_timeout_s:
-                return Ending("unresponsive", "no_pong")
-            if WatchState.WATCHING not in self.streams.values():
-                self._progress_at_s = now_s
-            elif now_s - self._progress_at_s > settings.no_progress_s:
-                return Ending("unresponsive", "no_progress")
-            number += 1
-            self._pings_s[number] = now_s
-            self._send(Ping(number=number))
+            why = self._heartbeat.judge(now_s, watching=WatchState.WATCHING in self.streams.values())
+            if why is not None:
+                return Ending("unresponsive", why)
+            self._send(Ping(number=self._heartbeat.ping(now_s)))
             if self._unread_bytes() > _UNREAD_LIMIT_BYTES:
                 return Ending("unresponsive", "not_reading")
 

@@ -15,6 +15,7 @@ from monitor.watch.admission import DROP_THINNED, DecodeAdmission
 from monitor.watch.confinement import lower_thread_priority, resident_bytes, return_free_memory
 from monitor.watch.inference import InferenceThread
 from monitor.watch.messages import (
+    MAX_COSTS,
     Assign,
     Downward,
     EvidenceScore,
@@ -27,10 +28,12 @@ from monitor.watch.messages import (
     RequestEvidence,
     RequestVideo,
     SetPosture,
+    StreamCost,
     Video,
     WatcherFault,
     WatcherStats,
 )
+from monitor.watch.openings import Openings
 from monitor.watch.pending import DROP_STOPPED, PendingClip, PendingClips
 from monitor.watch.recent import RecentSamples
 from monitor.watch.settings import LONGEST_SILENCE_S, MAX_BATCH, MAX_FILL_S
@@ -76,7 +79,9 @@ class EngineSettings:
 
 @dataclass(slots=True, eq=False)
 class Engine:
-    """Carries out what the daemon says; `handle` is called by one thread, everything else happens in threads of its own.
+    """Carries out what the daemon says; everything else happens in threads of its own.
+
+    `handle` is called by one thread, except that a `Ping` may come from another, so that it waits for nothing.
 
     Attributes:
         send: Sends one message to the daemon; may be called by any thread.
@@ -96,6 +101,7 @@ class Engine:
     _leaving: list[StreamWatch] = field(default_factory=list)
     _retired_progress: int = 0
     _retired_cpu_s: float = 0.0
+    _costs_from: int = 0
     _stopped_late: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closing: threading.Event = field(default_factory=threading.Event)
@@ -113,6 +119,7 @@ class Engine:
             open_timeout_s=self.settings.open_timeout_s,
             read_timeout_s=self.settings.read_timeout_s,
             decode_slots=self._admission,
+            openings=Openings(lambda: self._admission.under_pressure),
             nice=self.settings.nice,
             pending=self.pending,
             recent=self.recent,
@@ -177,7 +184,7 @@ class Engine:
             watch.wake()
             return
         self._release(message.stream_id)
-        watch = StreamWatch(message.stream_id, message.url, message.posture, self._ports)
+        watch = StreamWatch(message.stream_id, message.url, message.posture, self._ports, tries=message.tries)
         with self._lock:
             self._streams[message.stream_id] = watch
         watch.start()
@@ -283,4 +290,21 @@ class Engine:
             inference_s=self._inference.inference_s,
             resident_bytes=resident_bytes(),
             spool_failures=0 if self.spool is None else self.spool.failures,
+            costs=self._new_costs(),
         )
+
+    def _new_costs(self) -> tuple[StreamCost, ...]:
+        """Return what was measured lately of a few streams, beginning after those whose turn it was last."""
+        with self._lock:
+            watches = list(self._streams.values())
+        inference_s = self._inference.cpu_s / max(1, self._inference.clips_scored)
+        costs: list[StreamCost] = []
+        for at in range(len(watches)):
+            watch = watches[(self._costs_from + at) % len(watches)]
+            if (cost := watch.cost.take()) is not None:
+                cores = cost.stream_cores + cost.clips_per_s * inference_s
+                costs.append(StreamCost(watch.stream_id, cost.posture, cores))
+            if len(costs) == MAX_COSTS:
+                self._costs_from = (self._costs_from + at + 1) % len(watches)
+                break
+        return tuple(costs)

@@ -28,6 +28,7 @@ class InferenceThread:
         on_fault: Called once, with a reason and a safe sentence, when inference fails; the thread has then ended.
         batch: Largest batch, at most 8.
         fill_s: How long a clip may wait for others to fill its batch, in seconds, at most 0.02.
+        cpu_s: Processor time of this thread so far, in seconds.
     """
 
     classifier: Classifier
@@ -38,6 +39,7 @@ class InferenceThread:
     fill_s: float = MAX_FILL_S
     clips_scored: int = 0
     inference_s: float = 0.0
+    cpu_s: float = 0.0
     _running_since_s: float | None = None
     _thread: threading.Thread | None = field(default=None, repr=False)
 
@@ -77,6 +79,7 @@ class InferenceThread:
         finally:
             self._running_since_s = None
             self.inference_s += time.monotonic() - started_s
+            self.cpu_s = time.thread_time()
         if scores.shape != (len(batch), len(self.classifier.labels)):
             raise ClassifierError("the classifier returned scores of the wrong shape")
         if not bool(np.all((scores >= 0) & (scores <= 1))):

@@ -14,17 +14,24 @@ from monitor.vocabulary import Posture, WatchState
 
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 
+MAX_COSTS = 8
+"""Streams of whose costs one pong tells, so that a hundred streams do not make it large."""
+
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):
     """Base of all messages."""
 
 
 class Assign(Message, frozen=True, tag="assign"):
-    """Daemon to watcher: watch this stream from now on. `url` may hold secrets and is never logged."""
+    """Daemon to watcher: watch this stream from now on. `url` may hold secrets and is never logged.
+
+    `tries` in a row have failed where it was watched before, so its back-off goes on from there.
+    """
 
     stream_id: str
     url: str
     posture: Posture
+    tries: int = 0
 
 
 class Release(Message, frozen=True, tag="release"):
@@ -102,13 +109,14 @@ class StreamStatus(Message, frozen=True, tag="stream_status"):
     """Watcher to daemon: a stream's watch state changed.
 
     `reason` is a static snake_case word (from the error tree, or ``opened``, ``eof``, ``released``); `detail` is one
-    safe sentence for people: codec and size when watching, never an address.
+    safe sentence for people: codec and size when watching, never an address. `tries` in a row have failed so far.
     """
 
     stream_id: str
     state: WatchState
     reason: str
     detail: str = ""
+    tries: int = 0
 
 
 class EvidenceFrame(msgspec.Struct, frozen=True):
@@ -160,8 +168,19 @@ class Video(Message, frozen=True, tag="video"):
     trouble: str = ""
 
 
+class StreamCost(msgspec.Struct, frozen=True):
+    """What one stream took lately in one posture: core seconds per second, its share of inference included."""
+
+    stream_id: str
+    posture: Posture
+    cores: float
+
+
 class WatcherStats(Message, frozen=True, tag="stats"):
-    """Watcher to daemon, with every `Pong`: running totals since the process began."""
+    """Watcher to daemon, with every `Pong`: running totals since the process began.
+
+    `costs` are no totals: what was measured anew of a few streams (`MAX_COSTS` at most), in turn.
+    """
 
     clips_scored: int
     clips_dropped: dict[str, int]
@@ -169,6 +188,7 @@ class WatcherStats(Message, frozen=True, tag="stats"):
     inference_s: float
     resident_bytes: int
     spool_failures: int = 0
+    costs: tuple[StreamCost, ...] = ()
 
 
 class Pong(Message, frozen=True, tag="pong"):

@@ -10,6 +10,9 @@ from pathlib import Path
 LONGEST_SILENCE_S = 15.0
 """HLS comes a segment at a time: for so long, in seconds, `VideoSource` may rightly read nothing."""
 
+STEADY_AFTER_S = 10.0
+"""A connection that lasted so long, in seconds, makes the next failure count as the first."""
+
 MAX_BATCH = 8
 """Most clips that are scored together."""
 
@@ -35,7 +38,9 @@ class WatchSettings:
         nice: Added to the niceness of threads that decode, 0-19.
         ready_timeout_s: How long a new process may take to load its model, in seconds.
         ping_interval_s: Time between two pings, in seconds.
-        pong_timeout_s: A watcher that has not answered a ping for so long, in seconds, is killed and replaced.
+        suspect_after_s: A watcher that has not answered a ping for so long, in seconds, is looked at: one that is stopped,
+            or sleeps for as long again, is killed and replaced.
+        pong_timeout_s: So is any other after this time, in seconds, unless it gets too little processor time to answer.
         progress_timeout_s: So is one that read and scored nothing for so long, in seconds, while it calls a stream
             watched. By default it is longer than any silence that the video room bears: a publisher that pauses
             must not cost its neighbours a restart.
@@ -60,7 +65,8 @@ class WatchSettings:
     decode_slots: int = 1
     nice: int = 4
     ready_timeout_s: float = 60.0
-    ping_interval_s: float = 1.0
+    ping_interval_s: float = 0.25
+    suspect_after_s: float = 0.5
     pong_timeout_s: float = 3.0
     progress_timeout_s: float | None = None
     restart_longest_s: float = 30.0
@@ -70,6 +76,11 @@ class WatchSettings:
     ring_total_bytes: int = 4 * _GIB
     log_level: str = "info"
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "monitor.watch.watcher")
+
+    @property
+    def capacity_cores(self) -> float:
+        """What one watcher can give, in core seconds per second: a core, or its share of those that there are."""
+        return min(1.0, len(os.sched_getaffinity(0)) / self.watchers)
 
     @property
     def no_progress_s(self) -> float:

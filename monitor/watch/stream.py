@@ -22,15 +22,15 @@ from monitor.vocabulary import Posture, WatchState
 from monitor.watch.admission import DecodeAdmission, DecodeLease
 from monitor.watch.backoff import Backoff
 from monitor.watch.confinement import lower_thread_priority
+from monitor.watch.cost import CostMeter, Reading
 from monitor.watch.messages import EvidenceFrame, StreamStatus
+from monitor.watch.openings import Openings
 from monitor.watch.pending import PendingClip, PendingClips
 from monitor.watch.recent import RecentSamples
+from monitor.watch.settings import STEADY_AFTER_S
 from monitor.watch.spool import Spool
 
 log = structlog.get_logger()
-
-STEADY_AFTER_S = 10.0
-"""A connection that lasted so long, in seconds, makes the next failure count as the first."""
 
 _RETRY_FIRST_S, _RETRY_LONGEST_S = 0.5, 10.0
 _ENDED_FIRST_S, _ENDED_LONGEST_S = 1.0, 15.0
@@ -81,6 +81,7 @@ class StreamPorts:
 
     Attributes:
         nice: Added to the niceness of stream threads (0-19), so that inference and the pipe go first.
+        openings: Who may open next.
         report: Takes every change of state; called from stream threads and from the watchdog.
         spool: Where the compressed video of the last minute is kept; None keeps none.
     """
@@ -90,6 +91,7 @@ class StreamPorts:
     open_timeout_s: float
     read_timeout_s: float
     decode_slots: DecodeAdmission
+    openings: Openings
     nice: int
     pending: PendingClips
     recent: RecentSamples
@@ -107,15 +109,19 @@ class StreamWatch:
         progress: Grows by one for each packet read.
         cpu_s: Processor time of this stream's thread so far, in seconds.
         container: FFmpeg's demuxer name while the stream is open, else empty.
+        cost: What watching it costs.
+        tries: How many tries in a row had failed where it was watched before; back-off goes on from there.
     """
 
     stream_id: str
     url: str = field(repr=False)
     posture: Posture
     ports: StreamPorts = field(repr=False)
+    tries: int = 0
     progress: int = 0
     cpu_s: float = 0.0
     container: str = ""
+    cost: CostMeter = field(default_factory=CostMeter, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
     _nudge: threading.Event = field(default_factory=threading.Event, repr=False)
     _reporting: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -134,6 +140,8 @@ class StreamWatch:
         # Nothing here may refer to itself in a circle: streams that left would wait for the garbage collector.
         reference = weakref.ref(self)
         self._lease = self.ports.decode_slots.lease(lambda: Posture.CALM if (me := reference()) is None else me.posture)
+        self._retry.resume(self.tries)
+        self._after_end.resume(self.tries)
 
     def start(self) -> None:
         """Start the stream's thread."""
@@ -195,49 +203,61 @@ class StreamWatch:
                 self.cpu_s = time.thread_time()
                 if self._nudge.wait(delay_s) and not self._stop.is_set():
                     self._nudge.clear()
-                    self._retry.reset()
-                    self._after_end.reset()
+                    self._start_over()
         finally:
             self._busy_since_s = None
 
     def _watch_once(self) -> float:
         """Open the stream and watch it until it breaks; return how long to wait before the next try, in seconds."""
+        failed = self.tries > 0
+        if not self.ports.openings.enter(
+            lambda: self.posture,
+            failed=failed,
+            stop=self._stop,
+            on_wait=lambda: self._report_opening("waiting_to_open"),
+        ):
+            return 0.0
         opened_at_s = self._mark_busy()
-        if self._state is not WatchState.ENDED:
-            self._report(WatchState.OPENING, "opening")
         try:
-            self._watch_connection()
+            try:
+                self._report_opening("opening")
+                source = self._open()
+            finally:
+                self.ports.openings.leave(failed=failed)
+            self._watch_connection(source)
         except SourceStalledError as error:
-            self._report(WatchState.STALLED, error.reason)
+            self._fail(opened_at_s, WatchState.STALLED, error.reason)
         except SourceError as error:
-            self._report(WatchState.FAILED, error.reason, _safe_sentence(error))
+            self._fail(opened_at_s, WatchState.FAILED, error.reason, _safe_sentence(error))
             if not error.retryable:
                 return _HOPELESS_S
         except MemoryError:
-            self._report(WatchState.FAILED, SourceLimitError.reason, "out of memory")
+            self._fail(opened_at_s, WatchState.FAILED, SourceLimitError.reason, "out of memory")
         except Exception as error:
             # A thread that dies in silence would leave its stream unwatched: whatever it was, say so and try again.
             log.exception("stream_thread_failed", stream_id=self.stream_id, error=type(error).__name__)
-            self._report(WatchState.FAILED, "internal_error", type(error).__name__)
+            self._fail(opened_at_s, WatchState.FAILED, "internal_error", type(error).__name__)
         else:
-            self._report(WatchState.ENDED, "eof")
-            self._forgive(opened_at_s)
+            self._fail(opened_at_s, WatchState.ENDED, "eof")
             return self._after_end.next_s()
-        self._forgive(opened_at_s)
         return self._retry.next_s()
 
-    def _watch_connection(self) -> None:
-        live = _is_live(self.url)
-        source = self.ports.open_source(
+    def _open(self) -> Source:
+        return self.ports.open_source(
             self.url,
             open_timeout_s=self.ports.open_timeout_s,
             read_timeout_s=self.ports.read_timeout_s,
-            live=live,
+            live=_is_live(self.url),
         )
+
+    def _watch_connection(self, source: Source) -> None:
+        live = _is_live(self.url)
+        self.cost.begin()
         try:
             self._mark_busy()
             self.container = source.info.container
-            self._report(WatchState.WATCHING, "opened", _described(source.info))
+            if source.info.width:
+                self._report(WatchState.WATCHING, "opened", _described(source.info))
             clips = source.clips(
                 self.ports.clip_spec,
                 posture=lambda: self.posture,
@@ -252,7 +272,11 @@ class StreamWatch:
             for clip in clips if live else self._paced(clips):
                 if self._stop.is_set():
                     return
+                if not source.info.width:
+                    # Nothing had been decoded when it was opened, and perhaps nothing could be: now something was.
+                    self._report(WatchState.WATCHING, "opened", source.info.codec)
                 self.cpu_s = time.thread_time()
+                self.cost.clip(clip.posture, self._reading())
                 self._lease.looked()
                 self.ports.pending.put(PendingClip(self.stream_id, clip, self))
         finally:
@@ -286,15 +310,29 @@ class StreamWatch:
             self._hung = False
             self._report(WatchState.WATCHING, "opened", self._detail)
 
+    def _reading(self) -> Reading:
+        return Reading(self.ports.monotonic_s(), self.cpu_s, self._lease.decode_cpu_s, self._lease.heads)
+
     def _mark_busy(self) -> float:
         now_s = self.ports.monotonic_s()
         self._busy_since_s = now_s
         return now_s
 
-    def _forgive(self, opened_at_s: float) -> None:
+    def _fail(self, opened_at_s: float, state: WatchState, reason: str, detail: str = "") -> None:
+        """The connection is over: count that, and say why."""
         if self.ports.monotonic_s() - opened_at_s >= STEADY_AFTER_S:
-            self._retry.reset()
-            self._after_end.reset()
+            self._start_over()
+        self.tries += 1
+        self._report(state, reason, detail)
+
+    def _start_over(self) -> None:
+        self.tries = 0
+        self._retry.reset()
+        self._after_end.reset()
+
+    def _report_opening(self, reason: str) -> None:
+        if self._state is not WatchState.ENDED:
+            self._report(WatchState.OPENING, reason)
 
     def _report(self, state: WatchState, reason: str, detail: str = "") -> None:
         with self._reporting:
@@ -306,7 +344,9 @@ class StreamWatch:
             self._state, self._reason = state, reason
             if state is WatchState.WATCHING:
                 self._detail = detail
-            self.ports.report(StreamStatus(stream_id=self.stream_id, state=state, reason=reason, detail=detail))
+            self.ports.report(
+                StreamStatus(stream_id=self.stream_id, state=state, reason=reason, detail=detail, tries=self.tries)
+            )
 
 
 def _is_live(url: str) -> bool:

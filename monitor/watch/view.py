@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monitor import metrics
@@ -20,6 +21,8 @@ class WatcherView:
         quarantine: Whether it holds streams that are suspected of killing watchers.
         streams: `stream_id` of each stream that it has.
         restarts: How often it has been replaced.
+        reserved_cores: What its streams are reckoned to take, in core seconds per second: measured, or else typical.
+        capacity_cores: What it can give, in the same unit.
         stats: Its latest running totals, or None before the first.
     """
 
@@ -29,10 +32,14 @@ class WatcherView:
     quarantine: bool
     streams: tuple[str, ...]
     restarts: int
+    reserved_cores: float
+    capacity_cores: float
     stats: WatcherStats | None
 
 
-def view_of(child: WatcherChild, spare: bool, quarantine: bool, restarts: int) -> WatcherView:
+def view_of(
+    child: WatcherChild, *, spare: bool, quarantine: bool, restarts: int, reserved_cores: float, capacity_cores: float
+) -> WatcherView:
     """Return what operators see of a watcher."""
     return WatcherView(
         pid=child.pid,
@@ -41,6 +48,8 @@ def view_of(child: WatcherChild, spare: bool, quarantine: bool, restarts: int) -
         quarantine=quarantine,
         streams=tuple(child.streams),
         restarts=restarts,
+        reserved_cores=reserved_cores,
+        capacity_cores=capacity_cores,
         stats=child.stats,
     )
 
@@ -52,3 +61,11 @@ def count_more(child: WatcherChild, stats: WatcherStats) -> None:
     for reason in metrics.DROP_REASONS:
         if (more := stats.clips_dropped.get(reason, 0) - dropped_before.get(reason, 0)) > 0:
             metrics.CLIPS_DROPPED.labels(reason).inc(more)
+
+
+def show_room(views: Sequence[WatcherView]) -> None:
+    """Put what is reserved, and what there is to reserve, into the metrics."""
+    sharing = [view for view in views if view.ready and not view.spare and not view.quarantine]
+    metrics.WATCHERS_RESERVED_CORES.set(sum(view.reserved_cores for view in sharing))
+    metrics.WATCHERS_CAPACITY_CORES.set(sum(view.capacity_cores for view in sharing))
+    metrics.WATCHER_FULLEST.set(max((view.reserved_cores / view.capacity_cores for view in sharing), default=0.0))

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import BinaryIO, NoReturn
 
 import cv2
@@ -27,7 +28,7 @@ from monitor.video.source import VideoSource
 from monitor.watch import confinement
 from monitor.watch.engine import Engine, EngineSettings
 from monitor.watch.framing import decode_downward, encode_frame, read_frame
-from monitor.watch.messages import Message, Ready, WatcherFault
+from monitor.watch.messages import Downward, Message, Ping, Ready, WatcherFault
 from monitor.watch.settings import MAX_BATCH, MAX_FILL_S
 from monitor.watch.spool import Spool
 
@@ -100,14 +101,30 @@ def _run(options: argparse.Namespace, seam_in: BinaryIO, writer: SeamWriter) -> 
     engine = Engine(classifier, settings, VideoSource.open, writer.send, fail=_exit_after_fault, spool=spool)
     engine.start()
     writer.send(Ready(model=classifier.name, labels=classifier.labels, provider=classifier.provider))
+    orders: SimpleQueue[Downward] = SimpleQueue()
+    threading.Thread(target=_obey, args=(engine, orders), name="orders", daemon=True).start()
     try:
         while (body := read_frame(seam_in)) is not None:
-            engine.handle(decode_downward(body))
+            message = decode_downward(body)
+            if isinstance(message, Ping):
+                # Starting a hundred streams on a busy machine takes seconds, in which this process is not dead.
+                engine.handle(message)
+            else:
+                orders.put(message)
     except WatcherError as error:
         log.error("seam_broken", reason=error.reason)  # noqa: TRY400 - the frame's content is nobody's business
         return EXIT_SEAM
     # Threads may sit in the network for seconds; the kernel closes their connections faster than they can.
     return EXIT_DONE
+
+
+def _obey(engine: Engine, orders: SimpleQueue[Downward]) -> NoReturn:
+    try:
+        while True:
+            engine.handle(orders.get())
+    except Exception as error:
+        log.exception("order_failed", error=type(error).__name__)
+        os._exit(EXIT_FAULT)
 
 
 def _go_last(nice: int) -> None:

@@ -118,8 +118,7 @@ async def test_a_stopped_watcher_is_replaced_and_its_streams_are_scored_again(vi
         after_death = len(daemon.observations)
         assert daemon.faults == [WatcherFault("unresponsive", "no_pong")]
         await until(lambda: daemon.scored_since(after_death) >= set(victim.streams))
-        found_out_s = SETTINGS.ping_interval_s + SETTINGS.pong_timeout_s + SETTINGS.ping_interval_s
-        assert time.monotonic() - stopped < found_out_s + SCORED_AGAIN_S
+        assert time.monotonic() - stopped < SCORED_AGAIN_S
         assert not is_running(pid_of(victim))
 
 
@@ -146,7 +145,7 @@ async def test_twenty_streams_of_one_watcher_are_all_scored_again(
         sys.stdout.write(
             f"\n{how.name}: found out after {found_out_s:.1f} s, 20 streams scored after {scored_again_s:.1f} s\n"
         )
-    assert scored_again_s - found_out_s < SCORED_AGAIN_S
+    assert scored_again_s < SCORED_AGAIN_S
 
 
 async def test_a_crash_inside_a_library_names_itself_in_the_log(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +13,7 @@ from monitor.vocabulary import Posture
 from monitor.watch.admission import (
     TURNS_PER_CALMER,
     TURNS_PER_HEAD,
+    TURNS_PER_KNOWN,
     DecodeAdmission,
     DecodeLease,
     Rank,
@@ -63,7 +65,10 @@ def test_whoever_gave_up_gets_no_turn() -> None:
 
 
 def served(ranks: list[Rank], turns_taken: int) -> list[list[int]]:
-    """Let streams of these ranks ask again as soon as they were served; return at which turns each was."""
+    """Let streams of these ranks ask again as soon as they were served; return at which turns each was.
+
+    All have been looked at before; newcomers have a test of their own.
+    """
     turns = Turns()
     at: list[list[int]] = [[] for _ in ranks]
     streams: dict[Wanted, int] = {}
@@ -74,7 +79,7 @@ def served(ranks: list[Rank], turns_taken: int) -> list[list[int]]:
         turns.ask(wanted)
 
     for number in range(len(ranks)):
-        ask(number, float("-inf"))
+        ask(number, float(number - len(ranks)))
     for turn in range(turns_taken):
         number = streams.pop(turns.next())
         at[number].append(turn)
@@ -96,6 +101,28 @@ def test_equals_share_evenly(ranks: list[Rank]) -> None:
     for rank in set(ranks):
         counts = [len(turns) for number, turns in enumerate(at) if ranks[number] is rank]
         assert max(counts) - min(counts) <= 1
+
+
+@given(st.integers(1, 10), st.integers(1, 60))
+def test_a_crowd_of_newcomers_leaves_a_quarter_of_the_heads_to_those_known_and_waits_little_longer(
+    known: int, newcomers: int
+) -> None:
+    turns = Turns()
+    waiting_new = {Wanted(Rank.HEAD, -math.inf) for _ in range(newcomers)}
+    waiting_known = {Wanted(Rank.HEAD, float(number)) for number in range(known)}
+    for wanted in (*waiting_new, *waiting_known):
+        turns.ask(wanted)
+    looked_at_known, taken = 0, 0
+    while waiting_new:
+        wanted = turns.next()
+        taken += 1
+        if wanted in waiting_new:
+            waiting_new.remove(wanted)
+        else:
+            looked_at_known += 1
+        turns.ask(Wanted(Rank.HEAD, 100.0 + taken))
+    assert taken <= math.ceil(newcomers * TURNS_PER_KNOWN / (TURNS_PER_KNOWN - 1)) + 1
+    assert looked_at_known >= (taken - 1) // TURNS_PER_KNOWN
 
 
 def test_close_streams_leave_calm_ones_a_quarter_and_heads_a_little() -> None:

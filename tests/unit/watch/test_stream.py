@@ -15,6 +15,7 @@ from monitor.vocabulary import Posture, WatchState
 from monitor.watch.admission import DecodeAdmission
 from monitor.watch.backoff import Backoff
 from monitor.watch.messages import StreamStatus
+from monitor.watch.openings import Openings
 from monitor.watch.pending import PendingClips
 from monitor.watch.recent import RecentSamples
 from monitor.watch.stream import StreamPorts, StreamWatch
@@ -44,6 +45,7 @@ class Bench:
             open_timeout_s=1.0,
             read_timeout_s=1.0,
             decode_slots=DecodeAdmission(1),
+            openings=Openings(lambda: False),
             nice=0,
             pending=self.pending,
             recent=self.recent,

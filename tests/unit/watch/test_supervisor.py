@@ -264,7 +264,7 @@ async def test_a_stream_that_ruins_every_watcher_is_given_up_and_the_others_are_
 async def test_two_accidents_within_a_minute_cost_no_more_than_one() -> None:
     """Streams that become suspects by accident go to the idle watcher at once, and back when nothing happened."""
     async with supervised(replace(SETTINGS, spares=1)) as (watchers, daemon):
-        watchers._quarantine.probation_s = 2.0
+        watchers._roster.quarantine.probation_s = 2.0
         names = await assign(watchers, 6)
         for accident in range(2):
             await all_ready(watchers, 3)
@@ -296,7 +296,7 @@ async def test_a_stream_that_merely_is_silent_costs_no_watcher() -> None:
         await all_ready(watchers, 1)
         await assign(watchers, 1, "silent")
         await until(lambda: daemon.last("s0") == (WatchState.STALLED, "stalled"))
-        pings = watchers._children[1]._pings_s
+        pings = watchers._roster.children[1]._heartbeat.pings_s
         begun = time.monotonic()
         await until(lambda: max(pings, default=0) > 15, deadline_s=60)
         assert time.monotonic() - begun >= 1.0
@@ -348,7 +348,7 @@ async def test_evidence_comes_from_the_watcher_that_has_it_also_after_release() 
 
 
 async def test_evidence_that_does_not_come_in_time_is_empty_and_harms_nobody() -> None:
-    async with supervised(replace(SETTINGS, watchers=1, pong_timeout_s=60)) as (watchers, daemon):
+    async with supervised(replace(SETTINGS, watchers=1, pong_timeout_s=60, suspect_after_s=60)) as (watchers, daemon):
         await assign(watchers, 1)
         await until(lambda: daemon.observations)
         pid = holder_of(watchers, "s0").pid
@@ -361,7 +361,7 @@ async def test_evidence_that_does_not_come_in_time_is_empty_and_harms_nobody() -
 
 
 async def test_evidence_asked_for_when_the_watcher_dies_is_empty_at_once() -> None:
-    async with supervised(replace(SETTINGS, watchers=1, pong_timeout_s=60)) as (watchers, daemon):
+    async with supervised(replace(SETTINGS, watchers=1, pong_timeout_s=60, suspect_after_s=60)) as (watchers, daemon):
         await assign(watchers, 1)
         await until(lambda: daemon.observations)
         pid = holder_of(watchers, "s0").pid
@@ -464,7 +464,7 @@ async def test_a_random_life_loses_no_stream() -> None:
     wanted: set[str] = set()
     async with supervised(settings) as (watchers, daemon):
         # Strikes are what the next test is about; here every death is an accident.
-        watchers._quarantine.strikes = 1000
+        watchers._roster.quarantine.strikes = 1000
         await all_ready(watchers, 3)
         for step in range(12):
             new = await assign(watchers, 4, prefix=f"r{step}-")
