@@ -72,6 +72,7 @@ GATE_SECONDS = Histogram(
 HTTP_REQUESTS = Counter("livecordon_http_requests_total", "Requests answered, by kind of client.", ["area", "code"])
 BLOCKS_ACTIVE = Gauge("livecordon_blocks_active", "Publishers barred now.")
 STORE_FAILURES = Counter("livecordon_store_failures_total", "Store operations that failed.")
+STORE_UNWRITTEN = Gauge("livecordon_store_unwritten", "Decisions acted upon that the store has not taken yet.")
 
 DROP_REASONS = ("superseded", "overload", "stopped", "thinned")
 RESTART_REASONS = ("exit", "unresponsive", "seam", "fault")

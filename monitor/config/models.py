@@ -87,6 +87,15 @@ class StoreSection(Section):
 
     path: AnchoredPath | None = None
     """SQLite file; `livecordon.sqlite3` below `data_dir` by default."""
+    url: Secret | None = None
+    """Where to find the address of a PostgreSQL database (`postgresql://user:password@host/database`) to be used instead."""
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> StoreSection:
+        if self.path is not None and self.url is not None:
+            message = "there is one store: name either path or url"
+            raise ValueError(message)
+        return self
 
 
 class ServerSection(Section):

@@ -37,9 +37,9 @@ from monitor.incidents.records import OpenIncident
 from monitor.protocol.decision import Decision, Reason
 from monitor.servers.factory import build_server
 from monitor.servers.port import MediaServer
-from monitor.store import effects as effect_rows
 from monitor.store.blocks import BlockRecord
 from monitor.store.database import Database
+from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
 from monitor.store.ownership import sole_owner
 from monitor.vocabulary import EffectKind, StreamRef
@@ -79,7 +79,7 @@ class Daemon:
         self._vitals = Vitals(heartbeat_s=clock.monotonic_s())
         self._servers: dict[str, MediaServer] = {}
         self._discoveries: dict[str, Discovery] = {}
-        self._database = Database(config.store_path)
+        self._database = Database(parts.store)
         self._blocks = BlockList(clock)
         self._outbox = Outbox(self._database, parts.receivers, clock)
         alerting = Alerting(
@@ -106,7 +106,7 @@ class Daemon:
             on_fault=self._on_fault,
         )
         committed = CommittedPerformer()
-        holding = HoldPerformer(self._servers, config.effects.cut_deadline, clock, is_wanted=self._is_wanted)
+        holding = HoldPerformer(self._servers, config.effects.cut_deadline, clock, is_wanted=self._engine.is_wanted)
         self._runner = EffectRunner(
             self._database,
             clock,
@@ -122,12 +122,13 @@ class Daemon:
                     self._servers,
                     CutSettings(config.effects.cut_deadline),
                     clock,
-                    is_wanted=self._is_wanted,
+                    is_wanted=self._engine.is_wanted,
                     on_cut=self._on_cut,
                 ),
                 EffectKind.PRESERVE: PreservePerformer(self, config.evidence_directory, clock, videos=self),
             },
             self._engine.finish_effect,
+            self._engine,
         )
         self._registry = StreamRegistry(config.watch)
         self._keeper = Keeper(
@@ -165,8 +166,9 @@ class Daemon:
         config = self._parts.config
         notifier = sdnotify.SystemdNotifier()
         async with AsyncExitStack() as stack:
-            stack.enter_context(sole_owner(config.store_path))
+            stack.enter_context(sole_owner(self._parts.store))
             await stack.enter_async_context(self._database)
+            await self._database.claim()
             await self._engine.load()
             await stack.enter_async_context(self._outbox)
             web = await stack.enter_async_context(self._web_server())
@@ -207,6 +209,15 @@ class Daemon:
         if decision.effects:
             self._runner.wake()
             self._outbox.wake()
+        self._keeper.refresh_posture(incident.record.stream_id)
+        self._changes.notify()
+
+    def uncommitted(self, incident: OpenIncident, effects: Sequence[EffectRecord], barred_until: float | None) -> None:
+        """Act on a decision without the store; see `monitor.incidents.engine.EngineListener`."""
+        self._vitals.store_ok = False
+        if barred_until is not None:
+            self._blocks.extend(incident.record.ref, barred_until)
+        self._runner.hand(effects)
         self._keeper.refresh_posture(incident.record.stream_id)
         self._changes.notify()
 
@@ -290,12 +301,15 @@ class Daemon:
         while True:
             try:
                 await self._database.check_writable()
-            except StoreError:
+            except StoreError as error:
                 self._vitals.store_ok = False
                 metrics.STORE_FAILURES.inc()
-                log.exception("store_not_writable")
+                log.exception("store_not_writable", reason=error.reason)
+                if error.reason == "in_use":
+                    # Two daemons would do everything twice: this one is no longer wanted.
+                    raise
             else:
-                self._vitals.store_ok = True
+                self._vitals.store_ok = not self._engine.unwritten
             await self._clock.sleep(_STORE_CHECK_S)
 
     async def _keep_what_came_up(self) -> None:
@@ -305,10 +319,6 @@ class Daemon:
                 await self._keeper.settled()
         except TimeoutError:
             log.error("events_lost_while_stopping")  # noqa: TRY400 - a trace says no more
-
-    async def _is_wanted(self, effect_id: str) -> bool:
-        async with self._database.reading() as connection:
-            return await effect_rows.is_pending(connection, effect_id)
 
     def _on_observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
         self._vitals.classifier_fault = ""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sqlalchemy import URL
 
 from monitor import shipped
 from monitor.alerts.receivers import Receiver, build_receivers
@@ -13,6 +16,7 @@ from monitor.config.loading import LoadedConfig
 from monitor.config.models import Config, WatchSection
 from monitor.config.secrets import resolve_secret
 from monitor.daemon.keeper import ServerPolicy
+from monitor.daemon.place import store_place
 from monitor.detect.persistence import DetectionRule
 from monitor.detect.rules import rules_for
 from monitor.errors import ConfigError, Problem
@@ -34,6 +38,7 @@ class Parts:
     receivers: tuple[Receiver, ...]
     web: WebSettings
     watch: WatchSettings
+    store: Path | URL
 
     def title(self, ref: StreamRef) -> str:
         """Return a stream's name as people may see it."""
@@ -59,6 +64,7 @@ def build_parts(loaded: LoadedConfig, environ: Mapping[str, str]) -> Parts:
         receivers=build_receivers(config.alerts.receivers, environ, config_file=str(loaded.file)),
         web=WebSettings.from_config(config.web, lambda secret: resolve_secret(secret, environ).get_secret_value()),
         watch=replace(watch_settings(config.watch), spool=config.spool_directory),
+        store=store_place(loaded, environ),
     )
 
 

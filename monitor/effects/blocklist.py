@@ -39,6 +39,11 @@ class BlockList:
             heapq.heappush(self._ends, (until, ref))
         self.forget_expired()
 
+    def extend(self, ref: StreamRef, until: float) -> None:
+        """Bar `ref` until this Unix time, unless it is barred for longer: for a decision that the store has not taken."""
+        if until > self._until.get(ref, 0.0):
+            self.change(ref, until)
+
     def forget_expired(self) -> None:
         """Drop what has ended; call it now and then, so that neither memory nor the metric holds on to it."""
         now = self._clock.now().timestamp()

@@ -26,6 +26,10 @@ CHANGES_BLOCKS = frozenset({EffectKind.BLOCK, EffectKind.CUT, EffectKind.UNBLOCK
 """Effects after which a publisher may be barred for another time than before."""
 
 
+ROWS_ONLY = frozenset({EffectKind.ALERT, EffectKind.REQUEST_REVIEW, EffectKind.UNBLOCK, EffectKind.SHARE})
+"""Effects that are nothing but rows, or that undo what rows say: they wait for a store that refuses."""
+
+
 class AlertQueue(Protocol):
     """Where alerts wait for delivery."""
 
@@ -62,6 +66,32 @@ class DecidedEffects:
             if effect.kind is EffectKind.ALERT:
                 await self.alerts.enqueue(connection, effect, incident, reason)
         return incident
+
+    def foresee(self, effects: Sequence[EffectRecord], incident: IncidentRecord) -> tuple[IncidentRecord, float | None]:
+        """Say what `write` is going to do when the store is back: the incident, and until when its publisher is barred.
+
+        None leaves that as it is: whoever is barred stays so until the store says otherwise.
+        """
+        until: float | None = None
+        for effect in effects:
+            for_s = float(effect.parameters.get("for_s") or 0.0)
+            match effect.kind:
+                case EffectKind.BLOCK if not incident.dry_run:
+                    until = max(until or 0.0, effect.requested_at + (for_s or DEFAULT_BLOCK_S))
+                case EffectKind.CUT if not incident.dry_run:
+                    until = max(until or 0.0, effect.requested_at + max(self.cut_guard_s, for_s))
+                case EffectKind.REQUEST_REVIEW:
+                    within_s = effect.parameters.get("within_s")
+                    due_at = None if within_s is None else effect.requested_at + float(within_s)
+                    incident = replace(incident, review_due_at=due_at)
+                case _:
+                    pass
+        return incident, until
+
+    @staticmethod
+    def without_store(effects: Sequence[EffectRecord]) -> list[EffectRecord]:
+        """Return those that can be done while the store refuses."""
+        return [effect for effect in effects if effect.kind not in ROWS_ONLY]
 
     async def _act(self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord) -> IncidentRecord:
         at = effect.requested_at

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
+from typing import Protocol
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor import faults
 from monitor.clock import Clock, wait_until
 from monitor.effects.port import EffectResult, Performer
 from monitor.errors import LivecordonError, StoreError
@@ -17,13 +20,27 @@ from monitor.store import effects as effect_rows
 from monitor.store import incidents as incident_rows
 from monitor.store.database import Database
 from monitor.store.effects import EffectRecord
+from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import EffectKind, EffectOutcome
 
 _STORE_RETRY_S = 1.0
+_SEAMS = frozenset({EffectKind.PRESERVE, EffectKind.CUT, EffectKind.UNBLOCK})
 
 log = structlog.get_logger()
 
 OnFinished = Callable[[EffectRecord, EffectResult], Awaitable[None]]
+
+
+class Incidents(Protocol):
+    """What the runner asks of the engine while the store refuses."""
+
+    def record_of(self, incident_id: str) -> IncidentRecord | None:
+        """Return the row of an incident under way, from memory."""
+        ...
+
+    def has_ended(self, effect_id: str) -> bool:
+        """Whether an effect has ended, and only the store does not know it yet."""
+        ...
 
 
 class Lane(StrEnum):
@@ -54,13 +71,29 @@ class EffectRunner:
     """Runs every pending effect once, in order within its lane, whatever was running when the daemon last stopped."""
 
     def __init__(
-        self, database: Database, clock: Clock, performers: Mapping[EffectKind, Performer], on_finished: OnFinished
+        self,
+        database: Database,
+        clock: Clock,
+        performers: Mapping[EffectKind, Performer],
+        on_finished: OnFinished,
+        incidents: Incidents,
     ) -> None:
-        """Run effects with `performers`; `on_finished` must make the outcome durable before it returns."""
+        """Run effects with `performers`.
+
+        Args:
+            database: Holds the effects.
+            clock: For attempts and retries.
+            performers: Who carries each kind out.
+            on_finished: Must keep the outcome before it returns.
+            incidents: Asked where the store does not answer.
+        """
         self._database = database
         self._clock = clock
         self._performers = performers
         self._on_finished = on_finished
+        self._incidents = incidents
+        self._handed: deque[EffectRecord] = deque()
+        self._rowless: set[str] = set()
         self._wake = asyncio.Event()
         self._known: set[str] = set()
         self._queues: dict[tuple[str, Lane], deque[EffectRecord]] = {}
@@ -69,12 +102,18 @@ class EffectRunner:
         """Look for new effects at once; call it after a transaction that wrote some."""
         self._wake.set()
 
+    def hand(self, effects: Sequence[EffectRecord]) -> None:
+        """Carry out effects that the store has not taken, and will take later under the same ids."""
+        self._handed.extend(effects)
+        self._wake.set()
+
     async def run(self) -> None:
         """Run until cancelled; effects in the middle of being carried out stay pending in the store."""
         async with asyncio.TaskGroup() as group:
             while True:
                 self._wake.clear()
                 retry_s = None
+                self._take_handed(group)
                 try:
                     await self._take_up(group)
                 except StoreError:
@@ -83,19 +122,29 @@ class EffectRunner:
                     retry_s = _STORE_RETRY_S
                 await wait_until(self._clock, self._wake, retry_s)
 
+    def _take_handed(self, group: asyncio.TaskGroup) -> None:
+        while self._handed:
+            effect = self._handed.popleft()
+            self._rowless.add(effect.id)
+            self._enqueue(effect, group)
+
     async def _take_up(self, group: asyncio.TaskGroup) -> None:
         async with self._database.reading() as connection:
             pending = await effect_rows.unfinished(connection)
         for effect in pending:
-            if effect.id in self._known:
-                continue
-            self._known.add(effect.id)
-            lane = (effect.incident_id, _LANES[effect.kind])
-            if lane in self._queues:
-                self._queues[lane].append(effect)
-            else:
-                self._queues[lane] = deque([effect])
-                group.create_task(self._drain(lane))
+            if not self._incidents.has_ended(effect.id):
+                self._enqueue(effect, group)
+
+    def _enqueue(self, effect: EffectRecord, group: asyncio.TaskGroup) -> None:
+        if effect.id in self._known:
+            return
+        self._known.add(effect.id)
+        lane = (effect.incident_id, _LANES[effect.kind])
+        if lane in self._queues:
+            self._queues[lane].append(effect)
+        else:
+            self._queues[lane] = deque([effect])
+            group.create_task(self._drain(lane))
 
     async def _drain(self, lane: tuple[str, Lane]) -> None:
         queue = self._queues[lane]
@@ -103,6 +152,7 @@ class EffectRunner:
             effect = queue.popleft()
             await self._run_one(effect)
             self._known.discard(effect.id)
+            self._rowless.discard(effect.id)
         del self._queues[lane]
 
     async def _run_one(self, effect: EffectRecord) -> None:
@@ -113,6 +163,8 @@ class EffectRunner:
                 if result is None:
                     return
                 await self._on_finished(effect, result)
+                if effect.kind is EffectKind.BLOCK:
+                    faults.reach("block_ended")
             except Exception as error:
                 # The effect may be done already; only its record is missing. Keep the result and write it later.
                 if isinstance(error, StoreError):
@@ -131,18 +183,19 @@ class EffectRunner:
         )
 
     async def _perform(self, effect: EffectRecord) -> EffectResult | None:
-        async with self._database.transaction() as connection:
-            if not await effect_rows.begin(connection, effect.id, at=self._clock.now().timestamp()):
-                # It ended between the look at the pending effects and now.
-                return None
-            incident = await incident_rows.load(connection, effect.incident_id)
+        begun, incident = await self._begin(effect)
+        if not begun:
+            # It ended between the look at the pending effects and now.
+            return None
         if incident is None:
             return EffectResult(EffectOutcome.FAILED, {"reason": "incident_missing"})
         performer = self._performers.get(effect.kind)
         if performer is None:
             return EffectResult(EffectOutcome.FAILED, {"reason": "no_performer"})
+        if effect.kind in _SEAMS:
+            faults.reach(f"{effect.kind.value}_begun")
         try:
-            return await performer.perform(effect, incident)
+            result = await performer.perform(effect, incident)
         except StoreError:
             raise
         except LivecordonError as error:
@@ -152,3 +205,28 @@ class EffectRunner:
             # A defect in one performer must neither stop the others nor leave this effect without an outcome.
             log.exception("effect_crashed", effect=effect.kind.value, incident_id=incident.id)
             return EffectResult(EffectOutcome.FAILED, {"reason": "internal_error"})
+        if effect.kind is EffectKind.CUT:
+            faults.reach("cut_done")
+        return result
+
+    async def _begin(self, effect: EffectRecord) -> tuple[bool, IncidentRecord | None]:
+        """Note that an attempt begins; returns whether it may, and the incident as it stands."""
+        if effect.id in self._rowless:
+            return True, self._incidents.record_of(effect.incident_id)
+
+        async def work(connection: AsyncConnection) -> tuple[bool, IncidentRecord | None]:
+            if not await effect_rows.begin(connection, effect.id, at=self._clock.now().timestamp()):
+                return False, None
+            return True, await incident_rows.load(connection, effect.incident_id)
+
+        faults.reach("effect_taken_up")
+        try:
+            return await self._database.write(work)
+        except StoreError as error:
+            incident = self._incidents.record_of(effect.incident_id)
+            if incident is None or error.reason == "in_use":
+                raise
+            # An attack does not wait for the disk; only the attempt goes unnoted.
+            STORE_FAILURES.inc()
+            log.warning("attempt_not_stored", effect=effect.kind.value, incident_id=incident.id, reason=error.reason)
+            return True, incident

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from uuid import uuid4
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor import faults
 from monitor.clock import Clock, wait_until
 from monitor.effects.decided import DecidedEffects
 from monitor.effects.port import EffectResult
 from monitor.errors import StoreError
+from monitor.incidents.book import Book
+from monitor.incidents.committing import Committer, EngineListener, to_its_end
 from monitor.incidents.records import (
     OpenIncident,
     StreamContext,
     apply_decision,
     begin_record,
     definition_of,
-    event_detail,
     state_of,
 )
-from monitor.incidents.writing import Written, write_decision, write_definition
-from monitor.metrics import DEADLINE_LAG, INCIDENTS_OPEN, REVIEWS_PENDING, STORE_FAILURES, TRANSITIONS
+from monitor.incidents.turns import Turns
+from monitor.incidents.writing import Ended, Step, write_late_outcome
+from monitor.metrics import DEADLINE_LAG
 from monitor.protocol.decision import Decision
 from monitor.protocol.definition import Definition
 from monitor.protocol.events import (
@@ -46,12 +46,12 @@ from monitor.protocol.events import (
     WatchChanged,
 )
 from monitor.protocol.step import begin, step
-from monitor.store import audit, blocks
+from monitor.store import blocks
 from monitor.store import effects as effect_rows
 from monitor.store import incidents as incident_rows
-from monitor.store.blocks import BlockRecord
 from monitor.store.database import Database
 from monitor.store.effects import EffectRecord
+from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import StreamRef
 
 _STORE_RETRY_S = 1.0
@@ -59,48 +59,23 @@ _LONGEST_SLEEP_S = 30.0
 
 log = structlog.get_logger()
 
-Also = Callable[[AsyncConnection], Awaitable[bool]]
-
-
-class EngineListener(Protocol):
-    """Told after each commit; must not block and must not raise."""
-
-    def committed(self, incident: OpenIncident, decision: Decision) -> None:
-        """An incident changed; new effects and alerts may wait in the store."""
-        ...
-
-    def blocks_loaded(self, active: Sequence[BlockRecord]) -> None:
-        """These, and no others, are the blocks in force."""
-        ...
-
-    def block_changed(self, ref: StreamRef, until: float | None) -> None:
-        """This publisher is barred until this Unix time, or, with None, not at all."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    context: StreamContext
-    event: Event
-
 
 class IncidentEngine:
-    """All incidents under way. Events are handled one at a time; those of one stream in the order in which they are given.
+    """All incidents under way. Events of one stream are handled one at a time, in the order in which they are given.
 
-    Whoever is cancelled while a transaction is being written waits for its end: store and memory never part.
+    Those of different streams are handled side by side and share commits. A store that fails stops nothing: see
+    `monitor.incidents.journal`. Whoever is cancelled while a decision is written waits for its end: store and memory never part.
     """
 
     def __init__(self, database: Database, clock: Clock, decided: DecidedEffects, listener: EngineListener) -> None:
         """Keep incidents in `database`; `decided` writes the rows of effects, `listener` hears of every commit."""
         self._database = database
         self._clock = clock
-        self._decided = decided
         self._listener = listener
-        self._lock = asyncio.Lock()
+        self._turns = Turns()
         self._wake = asyncio.Event()
-        self._by_id: dict[str, OpenIncident] = {}
-        self._by_stream: dict[str, str] = {}
-        self._waiting: dict[str, deque[_Waiting]] = {}
+        self._book = Book()
+        self._committer = Committer(database, decided, listener, self._book, self._wake.set)
 
     async def load(self) -> None:
         """Take up every incident that was open when the daemon last stopped, with its deadlines.
@@ -115,44 +90,60 @@ class IncidentEngine:
                 if digest not in definitions:
                     definitions[digest] = definition_of(await incident_rows.load_definition(connection, digest))
                 asked = await effect_rows.last_requests(connection, record.id)
-                self._remember(OpenIncident(record, state_of(record, deadlines, asked), definitions[digest]))
+                self._book.remember(OpenIncident(record, state_of(record, deadlines, asked), definitions[digest]))
             active = await blocks.active(connection, at=self._now())
         self._listener.blocks_loaded(active)
-        if self._by_id:
-            log.info("incidents_taken_up", incidents=len(self._by_id))
+        if len(self._book):
+            log.info("incidents_taken_up", incidents=len(self._book))
+
+    @property
+    def unwritten(self) -> int:
+        """How many decisions were acted upon and wait for the store."""
+        return len(self._committer.journal)
 
     def open_incident(self, stream_id: str) -> OpenIncident | None:
         """Return the incident under way on a stream, from memory."""
-        incident_id = self._by_stream.get(stream_id)
-        return None if incident_id is None else self._by_id[incident_id]
+        return self._book.on_stream(stream_id)
 
     def open_incidents(self) -> list[OpenIncident]:
         """Return every incident under way, from memory."""
-        return list(self._by_id.values())
+        return list(self._book)
+
+    def record_of(self, incident_id: str) -> IncidentRecord | None:
+        """Return the row of an incident under way, from memory."""
+        return self._committer.record_of(incident_id)
+
+    def has_ended(self, effect_id: str) -> bool:
+        """Whether an effect has ended, and only the store does not know it yet."""
+        return self._committer.journal.has_outcome(effect_id)
+
+    async def is_wanted(self, effect_id: str) -> bool:
+        """Whether an effect has neither ended nor been withdrawn.
+
+        Raises:
+            StoreError: nobody knows.
+        """
+        if self._committer.journal.has_effect(effect_id):
+            return True
+        async with self._database.reading() as connection:
+            return await effect_rows.is_pending(connection, effect_id)
 
     async def handle(self, context: StreamContext, event: Event) -> Decision | None:
         """Step the stream's incident, beginning one where the protocol says so.
 
-        A store that fails does not lose the event: it is kept and tried again every second, and later events of the
-        same stream wait behind it. `StreamReturned` for the publication that the incident knows as live is ignored.
+        A store that fails does not lose the event: it is acted upon as far as can be without the store, and written when
+        the store is back. `StreamReturned` for the publication that the incident knows as live is ignored.
 
         Returns:
-            The decision, or None when there is no incident and the event begins none, or the event waits.
+            The decision, or None when there is no incident and the event begins none.
+
+        Raises:
+            StoreError: another daemon has taken over the store; nothing was done.
         """
-        stream_id = context.ref.stream_id
-        async with self._lock:
-            waiting = self._waiting.get(stream_id)
-            if waiting is not None:
-                waiting.append(_Waiting(context, event))
-                return None
-            try:
-                return await self._handle(context, event)
-            except StoreError:
-                STORE_FAILURES.inc()
-                log.exception("event_not_stored", stream_id=stream_id, event_type=type(event).__name__)
-                self._waiting[stream_id] = deque([_Waiting(context, event)])
-                self._wake.set()
-                return None
+        if isinstance(event, DetectionRaised):
+            faults.reach("detection_received")
+        async with self._turns.of(context.ref.stream_id):
+            return await self._handle(context, event)
 
     async def review(self, incident_id: str, event: Reviewed) -> Decision | None:
         """Step one incident with a responder's decision; None when it is not open.
@@ -160,44 +151,33 @@ class IncidentEngine:
         Raises:
             StoreError: nothing was decided.
         """
-        async with self._lock:
-            incident = self._by_id.get(incident_id)
+        faults.reach("review_received")
+        incident = self._book.get(incident_id)
+        if incident is None:
+            return None
+        async with self._turns.of(incident.record.stream_id):
+            incident = self._book.get(incident_id)
             if incident is None:
                 return None
-            return await self._commit(incident, event, actor=event.by, always=True)
+            return await self._commit(incident, event, actor=event.by, always=True, durable=True)
 
     async def finish_effect(self, effect: EffectRecord, result: EffectResult) -> None:
         """Make an effect's outcome durable together with what its protocol does about it.
 
         Raises:
-            StoreError: nothing was written; call again.
+            StoreError: the incident is closed, and nothing was written: call again; or another daemon has taken over.
         """
+        event = EffectFinished(key=effect.key, kind=effect.kind, outcome=result.outcome)
+        ended = Ended(effect.id, result)
+        incident = self._book.get(effect.incident_id)
+        if incident is not None:
+            async with self._turns.of(incident.record.stream_id):
+                incident = self._book.get(effect.incident_id)
+                if incident is not None:
+                    await self._commit(incident, event, actor="daemon", ended=ended, always=True)
+                    return
         now = self._now()
-
-        async def write_outcome(connection: AsyncConnection) -> bool:
-            return await effect_rows.finish(
-                connection, effect.id, outcome=result.outcome, at=now, detail=dict(result.detail)
-            )
-
-        async with self._lock:
-            incident = self._by_id.get(effect.incident_id)
-            event = EffectFinished(key=effect.key, kind=effect.kind, outcome=result.outcome)
-            if incident is not None:
-                await self._commit(
-                    incident, event, actor="daemon", also=write_outcome, detail=result.detail, always=True
-                )
-                return
-            async with self._database.transaction() as connection:
-                # The incident is closed: there is nobody left to tell, but the log says how it ended.
-                if await write_outcome(connection):
-                    await audit.append(
-                        connection,
-                        at=now,
-                        actor="daemon",
-                        action="effect_finished",
-                        incident_id=effect.incident_id,
-                        detail=event_detail(event) | {"result": dict(result.detail)},
-                    )
+        await self._database.write(lambda connection: write_late_outcome(connection, effect, ended, event, at=now))
 
     async def change_block(self, ref: StreamRef, change: Callable[[AsyncConnection], Awaitable[None]]) -> None:
         """Run `change`, which blocks or unblocks one publisher by hand, in a transaction of its own.
@@ -212,61 +192,81 @@ class IncidentEngine:
                 until = await blocks.end_of(connection, ref, at=self._now())
             self._listener.block_changed(ref, until)
 
-        async with self._lock:
-            await _to_its_end(write())
+        async with self._turns.of(ref.stream_id):
+            await to_its_end(write())
 
     async def run(self) -> None:
-        """Fire deadlines, and retry what the store refused, until cancelled."""
-        while True:
-            self._wake.clear()
-            stored = all((await self._retry_waiting(), await self._fire_due()))
-            due = [at for incident in self._by_id.values() for at in incident.state.deadlines.values()]
-            # Deadlines are in wall time, which can be set forward while the sleep goes on: look again now and then.
-            delay_s = max(0.0, min(min(due) - self._now(), _LONGEST_SLEEP_S)) if due else None
-            if stored:
+        """Fire deadlines, and write what the store refused, until cancelled.
+
+        Raises:
+            StoreError: another daemon has taken over the store.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_catching_up())
+            while True:
+                self._wake.clear()
+                for incident_id in self._book.take_due(self._now()):
+                    group.create_task(self._fire_due_of(incident_id))
+                due_at = self._book.next_due_at()
+                # Deadlines are in wall time, which can be set forward while the sleep goes on: look again now and then.
+                delay_s = None if due_at is None else max(0.0, min(due_at - self._now(), _LONGEST_SLEEP_S))
                 await wait_until(self._clock, self._wake, delay_s)
-            else:
-                await self._clock.sleep(_STORE_RETRY_S)
 
-    async def _retry_waiting(self) -> bool:
-        """Handle the events that wait; returns whether none is left."""
-        for stream_id in list(self._waiting):
-            async with self._lock:
-                waiting = self._waiting[stream_id]
-                try:
-                    while waiting:
-                        await self._handle(waiting[0].context, waiting[0].event)
-                        waiting.popleft()
-                except StoreError:
-                    # Said once already, when it came; the counter and the health endpoint go on saying it.
-                    STORE_FAILURES.inc()
-                else:
-                    del self._waiting[stream_id]
-        return not self._waiting
+    async def fire_due(self) -> None:
+        """Fire what is due now; `run` does so by itself.
 
-    async def _fire_due(self) -> bool:
-        """Fire what is due; returns whether the store took it. One incident's failure does not stop the others."""
-        stored = True
-        for incident_id in list(self._by_id):
-            try:
-                await self._fire_due_of(incident_id)
-            except StoreError:
-                stored = False
-                STORE_FAILURES.inc()
-                log.exception("deadline_not_stored", incident_id=incident_id)
-        return stored
+        Raises:
+            StoreError: another daemon has taken over the store.
+        """
+        for incident_id in self._book.take_due(self._now()):
+            await self._fire_due_of(incident_id)
+
+    async def catch_up(self) -> bool:
+        """Write what the store refused, if it takes it now; `run` does so by itself, every second.
+
+        Returns:
+            Whether nothing is left to be written.
+
+        Raises:
+            StoreError: another daemon has taken over the store.
+        """
+        return await self._committer.catch_up(self._now())
+
+    async def _keep_catching_up(self) -> None:
+        while True:
+            await self._committer.behind.wait()
+            await self._clock.sleep(_STORE_RETRY_S)
+            await self.catch_up()
 
     async def _fire_due_of(self, incident_id: str) -> None:
-        incident = self._by_id.get(incident_id)
+        try:
+            await self._fire(incident_id)
+        except Exception as error:
+            if isinstance(error, StoreError):
+                # Another daemon has taken over the store; everything else, the journal takes.
+                raise
+            # A defect that one incident brings out must not end the deadlines of the others.
+            log.exception("deadline_not_fired", incident_id=incident_id)
+            await self._clock.sleep(_STORE_RETRY_S)
+            if (incident := self._book.get(incident_id)) is not None:
+                self._book.remember(incident)
+                self._wake.set()
+
+    async def _fire(self, incident_id: str) -> None:
+        incident = self._book.get(incident_id)
         if incident is None:
             return
-        for key, due_at in sorted(incident.state.deadlines.items(), key=lambda item: item[1]):
-            if due_at > self._now():
+        async with self._turns.of(incident.record.stream_id):
+            incident = self._book.get(incident_id)
+            if incident is None:
                 return
-            async with self._lock:
-                current = self._by_id.get(incident_id)
-                if current is None or key not in current.state.deadlines:
+            for key, due_at in sorted(incident.state.deadlines.items(), key=lambda item: item[1]):
+                current = self._book.get(incident_id)
+                if due_at > self._now() or current is None:
+                    break
+                if key not in current.state.deadlines:
                     continue
+                faults.reach("deadline_due")
                 lag_s = self._now() - due_at
                 await self._commit(current, DeadlinePassed(key=key), actor="protocol", always=True)
                 DEADLINE_LAG.observe(lag_s)
@@ -285,7 +285,9 @@ class IncidentEngine:
             return None
         record = begin_record(str(uuid4()), context, now=self._now())
         fresh = OpenIncident(record, decision.after, context.definition)
-        return await self._write(fresh, decision, event, actor="protocol")
+        begun = Step(applied(fresh, decision, event, now), decision, event, actor="protocol", begins=True)
+        await self._committer.commit(begun)
+        return decision
 
     async def _continue(self, incident: OpenIncident, context: StreamContext, event: Event) -> Decision | None:
         match event:
@@ -311,88 +313,23 @@ class IncidentEngine:
         event: Event,
         *,
         actor: str,
-        also: Also | None = None,
-        detail: Mapping[str, Any] | None = None,
+        ended: Ended | None = None,
         always: bool = False,
+        durable: bool = False,
     ) -> Decision:
-        decision = step(incident.definition, incident.state, event, self._now())
+        now = self._now()
+        decision = step(incident.definition, incident.state, event, now)
         unchanged = decision.after == incident.state and not decision.effects
-        if unchanged and not always and not isinstance(event, DetectionRaised):
-            return decision
-        return await self._write(incident, decision, event, actor=actor, also=also, detail=detail)
-
-    async def _write(
-        self,
-        incident: OpenIncident,
-        decision: Decision,
-        event: Event,
-        *,
-        actor: str,
-        also: Also | None = None,
-        detail: Mapping[str, Any] | None = None,
-    ) -> Decision:
-        record = apply_decision(incident.record, decision, event, incident.definition, now=self._now())
-        changed = replace(incident, record=record, state=decision.after)
-
-        async def write() -> None:
-            async with self._database.transaction() as connection:
-                if also is not None and not await also(connection):
-                    # The outcome was written before: the protocol has seen this event already.
-                    return
-                if record.id not in self._by_id:
-                    await write_definition(connection, changed)
-                written = await write_decision(
-                    connection, self._decided, changed, decision, event=event, actor=actor, detail=detail
-                )
-            self._remember(written.incident)
-            self._tell(written, decision)
-
-        await _to_its_end(write())
+        if always or not unchanged or isinstance(event, DetectionRaised):
+            changed = applied(incident, decision, event, now)
+            await self._committer.commit(Step(changed, decision, event, actor, ended=ended), durable=durable)
         return decision
-
-    def _remember(self, incident: OpenIncident) -> None:
-        record = incident.record
-        if record.closed_at is None:
-            self._by_id[record.id] = incident
-            self._by_stream[record.stream_id] = record.id
-        else:
-            self._by_id.pop(record.id, None)
-            if self._by_stream.get(record.stream_id) == record.id:
-                del self._by_stream[record.stream_id]
-        INCIDENTS_OPEN.set(len(self._by_id))
-        REVIEWS_PENDING.set(sum(one.record.review_due_at is not None for one in self._by_id.values()))
-
-    def _tell(self, written: Written, decision: Decision) -> None:
-        self._wake.set()
-        incident = written.incident
-        if decision.transitioned:
-            TRANSITIONS.labels(decision.reason.value).inc()
-            log.info(
-                "protocol_transition",
-                stream_id=incident.record.stream_id,
-                incident_id=incident.record.id,
-                before=decision.before,
-                after=decision.after.state,
-                reason=decision.reason.value,
-                effects=[request.kind.value for request in decision.effects],
-            )
-        if written.bars:
-            self._listener.block_changed(incident.record.ref, written.barred_until)
-        self._listener.committed(incident, decision)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
 
 
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await `work`; cancellation waits for its end first, and then cancels."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({task})
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("write_failed_while_stopping", error_type=type(error).__name__)
-        raise
+def applied(incident: OpenIncident, decision: Decision, event: Event, now: float) -> OpenIncident:
+    """Return an incident as it stands after a decision."""
+    record = apply_decision(incident.record, decision, event, incident.definition, now=now)
+    return replace(incident, record=record, state=decision.after)

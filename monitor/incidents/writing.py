@@ -2,20 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor import faults
 from monitor.effects.decided import CHANGES_BLOCKS, DecidedEffects
+from monitor.effects.port import EffectResult
 from monitor.incidents.records import OpenIncident, event_detail
 from monitor.protocol.decision import Decision
 from monitor.protocol.events import Event
 from monitor.store import audit, blocks
 from monitor.store import effects as effect_rows
 from monitor.store import incidents as incident_rows
-from monitor.store.incidents import IncidentRecord
+from monitor.store.effects import EffectRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An effect's outcome, to be written together with what its protocol does about it."""
+
+    effect_id: str
+    result: EffectResult
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One decision and all that is needed to write it, now or later.
+
+    Attributes:
+        incident: As it stands after the decision.
+        begins: The store does not know the incident yet.
+        ended: The effect whose outcome the event tells.
+        actor: Who or what acted, for the audit log.
+    """
+
+    incident: OpenIncident
+    decision: Decision
+    event: Event
+    actor: str
+    begins: bool = False
+    ended: Ended | None = None
+
+    @property
+    def effect_ids(self) -> list[str]:
+        """The ids of the effects that the decision asks for; the same however often it is written."""
+        record = self.incident.record
+        return [effect_rows.effect_id(record.id, request.key) for request in self.decision.effects]
+
+    def effects(self) -> list[EffectRecord]:
+        """Return the effects that the decision asks for, as their rows will be."""
+        record = self.incident.record
+        return [
+            effect_rows.asked_for(
+                incident_id=record.id,
+                key=request.key,
+                position=position,
+                kind=request.kind,
+                parameters=request.parameters,
+                requested_at=record.changed_at,
+            )
+            for position, request in enumerate(self.decision.effects)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,67 +72,91 @@ class Written:
     """What a transaction left: the incident, whether blocks of its publisher were touched, and until when it is barred."""
 
     incident: OpenIncident
+    decision: Decision
     bars: bool
     barred_until: float | None
 
 
-async def write_definition(connection: AsyncConnection, incident: OpenIncident) -> None:
-    """Keep the protocol under which an incident begins, so that it can end under the same one."""
-    await incident_rows.save_definition(
-        connection,
-        digest=incident.record.definition_digest,
-        name=incident.record.protocol,
-        content=incident.definition.to_json(),
-    )
+async def is_written(connection: AsyncConnection, step: Step) -> bool:
+    """Whether the store holds this step: a connection that breaks at a commit does not tell."""
+    record = step.incident.record
+    stored = await incident_rows.load(connection, record.id)
+    return stored is not None and (stored.sequence, stored.changed_at) >= (record.sequence, record.changed_at)
 
 
-async def write_decision(
-    connection: AsyncConnection,
-    decided: DecidedEffects,
-    incident: OpenIncident,
-    decision: Decision,
-    *,
-    event: Event,
-    actor: str,
-    detail: Mapping[str, Any] | None,
-) -> Written:
-    """Write the rows of one decision; `incident` is as it stands after it."""
+async def write_step(
+    connection: AsyncConnection, decided: DecidedEffects, step: Step, *, stored_at: float | None = None
+) -> Written | None:
+    """Write the rows of one decision: its incident, deadlines, effects and the audit log's entry.
+
+    Args:
+        connection: In a transaction.
+        decided: Writes the rows that effects make real.
+        step: What was decided.
+        stored_at: The Unix time at which it is written, where that is later than the decision; the audit log tells.
+
+    Returns:
+        What there is now; None, and nothing written, when the outcome that the step tells was written before.
+    """
+    incident, decision = step.incident, step.decision
     record, now = incident.record, incident.record.changed_at
-    await incident_rows.save(connection, record, decision.after.deadlines)
-    effects = [
-        await effect_rows.add(
+    if step.ended is not None and not await _write_outcome(connection, step.ended, at=now):
+        # The protocol has seen this event already.
+        return None
+    faults.reach("outcome_written_before_commit" if step.ended else "decision_half_written")
+    if step.begins:
+        await incident_rows.save_definition(
             connection,
-            incident_id=record.id,
-            key=request.key,
-            position=position,
-            kind=request.kind,
-            parameters=request.parameters,
-            requested_at=now,
+            digest=record.definition_digest,
+            name=record.protocol,
+            content=incident.definition.to_json(),
         )
-        for position, request in enumerate(decision.effects)
-    ]
+    await incident_rows.save(connection, record, decision.after.deadlines)
+    effects = step.effects()
+    await effect_rows.add(connection, effects)
     written = await decided.write(connection, effects, record, decision.reason)
     if written.review_due_at != record.review_due_at:
         await incident_rows.set_review_due(connection, record.id, written.review_due_at)
     await audit.append(
         connection,
         at=now,
-        actor=actor,
+        actor=step.actor,
         action="transition" if decision.transitioned else "event",
         incident_id=record.id,
-        detail=_audit_detail(record, decision, event, detail),
+        detail=_audit_detail(step, stored_at),
     )
     bars = any(request.kind in CHANGES_BLOCKS for request in decision.effects)
     return Written(
         incident=replace(incident, record=written),
+        decision=decision,
         bars=bars,
         barred_until=await blocks.end_of(connection, record.ref, at=now) if bars else None,
     )
 
 
-def _audit_detail(
-    record: IncidentRecord, decision: Decision, event: Event, detail: Mapping[str, Any] | None
-) -> dict[str, Any]:
+async def write_late_outcome(
+    connection: AsyncConnection, effect: EffectRecord, ended: Ended, event: Event, *, at: float
+) -> None:
+    """Write the outcome of an effect whose incident is closed: there is nobody left to tell, but the log says it."""
+    if await _write_outcome(connection, ended, at=at):
+        await audit.append(
+            connection,
+            at=at,
+            actor="daemon",
+            action="effect_finished",
+            incident_id=effect.incident_id,
+            detail=event_detail(event) | {"result": dict(ended.result.detail)},
+        )
+
+
+async def _write_outcome(connection: AsyncConnection, ended: Ended, *, at: float) -> bool:
+    return await effect_rows.finish(
+        connection, ended.effect_id, outcome=ended.result.outcome, at=at, detail=dict(ended.result.detail)
+    )
+
+
+def _audit_detail(step: Step, stored_at: float | None) -> dict[str, Any]:
+    record, decision = step.incident.record, step.decision
     values: dict[str, Any] = {
         "reason": decision.reason.value,
         "before": decision.before,
@@ -95,8 +168,10 @@ def _audit_detail(
         "definition": record.definition_digest,
         "model": record.model,
         "dry_run": record.dry_run,
-        "caused_by": event_detail(event),
+        "caused_by": event_detail(step.event),
     }
-    if detail:
-        values["result"] = dict(detail)
+    if step.ended is not None and step.ended.result.detail:
+        values["result"] = dict(step.ended.result.detail)
+    if stored_at is not None:
+        values["stored_at"] = stored_at
     return values

@@ -40,13 +40,18 @@ class Database:
     `transaction` holds a lock, so that a read inside it is never stale.
     """
 
-    def __init__(self, place: Path | URL) -> None:
+    def __init__(self, place: Path | URL, *, migrates: bool = True) -> None:
         """Prepare to open the SQLite file, whose folder is created on entering, or the PostgreSQL database at `place`.
+
+        Args:
+            place: Where the store is.
+            migrates: Make what is missing, and bring it to the newest schema; else it is opened as it is.
 
         Raises:
             StoreError: PostgreSQL is asked for, and its driver is not installed.
         """
         self._backend = SqliteBackend(place) if isinstance(place, Path) else PostgresBackend(place)
+        self._migrates = migrates
         self._engine: AsyncEngine | None = None
         self._write_lock = asyncio.Lock()
         self._queue: deque[_Write] = deque()
@@ -64,7 +69,8 @@ class Database:
     async def __aenter__(self) -> Self:
         backend = self._backend
         try:
-            await asyncio.to_thread(_prepare, backend)
+            if self._migrates:
+                await asyncio.to_thread(_prepare, backend)
             self._engine = backend.engine()
             async with self._engine.connect() as connection:
                 await connection.execute(text("SELECT 1 FROM incident LIMIT 1"))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid5
 
 from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.store.tables import effect
 from monitor.vocabulary import EffectKind, EffectOutcome
+
+_IDS = UUID("6c0c1f0e-0f0a-5d0e-9a53-7d3e9f0c2b41")
 
 PENDING = "pending"
 """Status of an effect that has not ended; the other statuses are the words of `EffectOutcome`."""
@@ -44,8 +46,12 @@ class EffectRecord:
     detail: Mapping[str, Any] | None
 
 
-async def add(
-    connection: AsyncConnection,
+def effect_id(incident_id: str, key: str) -> str:
+    """Return the id of an effect: the same however often its decision is computed or written."""
+    return str(uuid5(_IDS, f"{incident_id}/{key}"))
+
+
+def asked_for(
     *,
     incident_id: str,
     key: str,
@@ -54,9 +60,9 @@ async def add(
     parameters: Mapping[str, Any],
     requested_at: float,
 ) -> EffectRecord:
-    """Write an effect to do; the unique key makes a second write of the same one an error."""
-    record = EffectRecord(
-        id=str(uuid4()),
+    """Return an effect to do, as its row will be."""
+    return EffectRecord(
+        id=effect_id(incident_id, key),
         incident_id=incident_id,
         key=key,
         position=position,
@@ -69,9 +75,13 @@ async def add(
         finished_at=None,
         detail=None,
     )
-    values = {name: getattr(record, name) for name in EffectRecord.__slots__}
-    await connection.execute(insert(effect).values(values | {"kind": kind.value}))
-    return record
+
+
+async def add(connection: AsyncConnection, effects: Sequence[EffectRecord]) -> None:
+    """Write effects to do; the unique key makes a second write of the same one an error."""
+    rows = [{name: getattr(one, name) for name in EffectRecord.__slots__} | {"kind": one.kind.value} for one in effects]
+    if rows:
+        await connection.execute(insert(effect), rows)
 
 
 async def unfinished(connection: AsyncConnection) -> Sequence[EffectRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ async def test_writes_at_one_time_share_a_commit_and_each_gets_its_own_result(da
         return await add(connection, name)
 
     names = [f"r{number:03d}" for number in range(100)]
-    results = await asyncio.gather(*(database.write(lambda one, name=name: work(one, name)) for name in names))
+    results = await asyncio.gather(*(database.write(partial(work, name=name)) for name in names))
     assert results == names
     assert await receivers(database) == names
     assert len(transactions) <= 3
@@ -109,13 +110,15 @@ async def test_the_audit_chain_stays_whole_under_many_writers(database: Database
         detail = {"number": number, "text": "é\x00 ☃", "share": number / 7}
         await audit.append(connection, at=number / 3, actor="ana", action="noted", incident_id=None, detail=detail)
 
-    await asyncio.gather(*(database.write(lambda one, number=number: note(one, number)) for number in range(50)))
+    await asyncio.gather(*(database.write(partial(note, number=number)) for number in range(50)))
     async with database.reading() as connection:
         log = await audit.entries(connection)
     assert len(log) == 50
     assert audit.first_broken(log) is None
     async with database.transaction() as connection:
-        await connection.execute(update(metadata.tables["audit"]).where(audit.audit.c.number == 20).values(actor="eve"))
+        await connection.execute(
+            update(metadata.tables["audit"]).where(metadata.tables["audit"].c.number == 20).values(actor="eve")
+        )
     async with database.reading() as connection:
         assert audit.first_broken(await audit.entries(connection)) == 20
 

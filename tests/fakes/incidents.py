@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.effects.decided import DecidedEffects
@@ -48,12 +48,20 @@ class TakenNotes:
     blocks: dict[StreamRef, float | None] = field(default_factory=dict)
     loaded: list[BlockRecord] = field(default_factory=list)
     alerts: list[tuple[str, IncidentRecord, Reason]] = field(default_factory=list)
+    unwritten: list[tuple[IncidentRecord, list[EffectKind], float | None]] = field(default_factory=list)
+    handed: list[EffectRecord] = field(default_factory=list)
     on_commit: Callable[[], None] = lambda: None
+    on_handed: Callable[[Sequence[EffectRecord]], None] = lambda effects: None
 
     def committed(self, incident: OpenIncident, decision: Decision) -> None:
         assert incident.record.id
         self.decisions.append(decision)
         self.on_commit()
+
+    def uncommitted(self, incident: OpenIncident, effects: Sequence[EffectRecord], barred_until: float | None) -> None:
+        self.unwritten.append((incident.record, [effect.kind for effect in effects], barred_until))
+        self.handed += effects
+        self.on_handed(effects)
 
     def blocks_loaded(self, active: Sequence[BlockRecord]) -> None:
         self.loaded = list(active)
@@ -76,7 +84,7 @@ class TakenNotes:
 class Bench:
     """An engine and everything around it."""
 
-    path: Path
+    path: Path | URL
     database: FlakyDatabase
     clock: ManualClock
     notes: TakenNotes
@@ -115,7 +123,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(path: Path, clock: ManualClock | None = None) -> AsyncIterator[Bench]:
+async def bench(path: Path | URL, clock: ManualClock | None = None) -> AsyncIterator[Bench]:
     """A loaded engine on the store at `path`."""
     async with flaky_store(path) as database:
         clock = clock or ManualClock()

@@ -23,6 +23,8 @@ ENVIRON = {
 NOT_IN_THE_EXAMPLE = {
     "servers[].cut_webhook",  # excludes cut_command
     "servers[].gate_url",  # for tests
+    "store.url.env",  # excludes path
+    "store.url.file",
     "web.tokens[].secret.file",  # excludes env, as below
     "web.gate_token.file",
     "alerts.receivers[].secrets[].file",

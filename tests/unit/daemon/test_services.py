@@ -123,7 +123,7 @@ async def test_reviews_that_nobody_asked_for_are_refused_in_words(serving: Servi
     await serving.on.finish(EffectKind.CUT)
     while serving.on.notes.states[-1] != "releasing":
         await serving.on.clock.advance(3600)
-        await serving.on.engine._fire_due()
+        await serving.on.engine.fire_due()
     early = await serving.incidents.review(incident_id, CONFIRM, by="ada", why="")
     assert (early.outcome, early.review) == (ReviewOutcome.NOT_AWAITED, None)
     await serving.on.finish(EffectKind.UNBLOCK)

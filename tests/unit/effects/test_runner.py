@@ -52,8 +52,9 @@ async def on(tmp_path: Path) -> AsyncIterator[Bench]:
 @asynccontextmanager
 async def running(on: Bench, performer: Recorder) -> AsyncIterator[EffectRunner]:
     performers = dict.fromkeys(EffectKind, performer)
-    runner = EffectRunner(on.database, on.clock, performers, on.engine.finish_effect)
+    runner = EffectRunner(on.database, on.clock, performers, on.engine.finish_effect, on.engine)
     on.notes.on_commit = runner.wake
+    on.notes.on_handed = runner.hand
     task = asyncio.create_task(runner.run())
     try:
         yield runner

@@ -79,30 +79,123 @@ async def test_an_alert_tells_of_the_review_that_its_own_decision_asks_for(on: B
     assert (await on.records())[0].review_due_at == on.now + 60
 
 
-async def test_a_refused_transaction_leaves_neither_rows_nor_memory(on: Bench) -> None:
+async def test_a_refused_transaction_leaves_no_rows_and_acts_all_the_same(on: Bench) -> None:
     on.database.refuse_commits = 1
-    assert await on.engine.handle(context(), ACT) is None
-    assert on.engine.open_incidents() == []
+    decision = await on.engine.handle(context(), ACT)
+    assert decision is not None
+    assert decision.reason is Reason.DETECTION_RAISED
+    (opened,) = on.engine.open_incidents()
+    assert (opened.record.state, opened.record.review_due_at) == ("urgent", on.now + 60)
     assert await on.records() == []
     assert await on.log() == []
+    assert on.engine.unwritten == 1
+    # What is nothing but rows waits: alert and review.
+    assert [kinds for _, kinds, _ in on.notes.unwritten] == [[EffectKind.PRESERVE]]
 
 
-async def test_events_wait_in_order_while_the_store_refuses(on: Bench) -> None:
+async def test_events_keep_their_order_while_the_store_refuses(on: Bench) -> None:
     on.database.broken = True
     async with running(on.engine):
         await on.engine.handle(context(), REVIEW)
         on.database.broken = False
-        # Handled at once, this would find no incident, and the one before it would begin one that nobody ends.
-        assert await on.engine.handle(context("observe"), CLEARED) is None
-        assert await on.engine.handle(context(), ACT) is None
+        # Written at once, these would overtake the one before them.
+        await on.engine.handle(context("observe"), CLEARED)
+        await on.engine.handle(context(), ACT)
+        assert on.engine.unwritten == 3
+        assert await on.records() == []
         await until(lambda: len(on.notes.decisions) == 3, on, advance_s=1.0)
+    assert on.engine.unwritten == 0
     assert on.notes.states == ["under_review", "under_review", "urgent"]
     assert len(await on.records()) == 1
-    assert [entry.detail["caused_by"]["event"] for entry in await on.log()] == [
+    log = await on.log()
+    assert [entry.detail["caused_by"]["event"] for entry in log if "caused_by" in entry.detail] == [
         "DetectionRaised",
         "DetectionCleared",
         "DetectionRaised",
     ]
+    assert log[0].detail["stored_at"] > log[0].at
+    assert (log[-1].action, log[-1].detail["decisions"]) == ("store_caught_up", 3)
+    assert first_broken(log) is None
+
+
+async def test_an_attack_is_cut_while_the_store_refuses_and_all_of_it_is_written_later(on: Bench) -> None:
+    on.database.broken = True
+    async with running(on.engine):
+        await on.engine.handle(context(), ACT)
+        await on.clock.wait_for_sleepers()
+        # Nobody decides, and nobody could: the minute passes.
+        with pytest.raises(StoreError):
+            await on.engine.review(on.engine.open_incidents()[0].record.id, DISMISS)
+        await until(lambda: on.engine.open_incidents()[0].record.state == "containing", on, advance_s=10.0)
+        record, kinds, barred_until = on.notes.unwritten[-1]
+        assert kinds == [EffectKind.BLOCK, EffectKind.CUT]
+        assert barred_until == record.changed_at + 30 * 86_400
+        containment = on.notes.handed[-2:]
+        for effect in containment:
+            assert await on.engine.is_wanted(effect.id)
+            await on.engine.finish_effect(effect, EffectResult(EffectOutcome.SUCCEEDED, {"commands": 1}))
+            assert on.engine.has_ended(effect.id)
+        assert on.engine.open_incidents()[0].record.state == "contained"
+        assert await on.records() == []
+        on.database.broken = False
+        await until(lambda: on.engine.unwritten == 0, on, advance_s=1.0)
+    (record,) = await on.records()
+    assert record == on.engine.open_incidents()[0].record
+    ended = {effect.key: effect.status for effect in await on.effects()}
+    assert [ended[effect.key] for effect in containment] == ["succeeded", "succeeded"]
+    assert [event for event, _, _ in on.notes.alerts] == ["raised", "contained"]
+    assert on.notes.blocks == {CAM1: barred_until}
+    assert first_broken(await on.log()) is None
+
+
+async def test_a_full_store_is_not_asked_for_every_decision(on: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    async def full(work: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise StoreError("told to refuse", reason="disk_full")
+
+    monkeypatch.setattr(on.database, "write", full)
+    for name in ("a", "b", "c"):
+        await on.engine.handle(context(ref=StreamRef("edge", "live", name)), ACT)
+    assert (asked, on.engine.unwritten) == (1, 3)
+
+
+async def test_a_store_that_another_daemon_took_over_ends_this_one(on: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await on.engine.handle(context(), ACT)
+
+    async def taken(work: object) -> None:
+        raise StoreError("told to refuse", reason="in_use", retryable=False)
+
+    monkeypatch.setattr(on.database, "write", taken)
+    with pytest.raises(StoreError):
+        await on.engine.handle(context(ref=CAM2), ACT)
+    assert on.notes.unwritten == []
+    running_engine = asyncio.create_task(on.engine.run())
+    await on.clock.wait_for_sleepers()
+    await on.clock.advance(61)
+    with pytest.raises(ExceptionGroup) as caught:
+        await running_engine
+    assert caught.group_contains(StoreError)
+
+
+async def test_a_step_of_which_nobody_knows_whether_it_was_written_is_written_once(
+    on: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = on.database.write
+
+    async def broken_after(work: Any) -> None:
+        await write(work)
+        raise StoreError("the connection broke", reason="unreachable")
+
+    monkeypatch.setattr(on.database, "write", broken_after)
+    await on.engine.handle(context(), ACT)
+    monkeypatch.undo()
+    async with running(on.engine):
+        await until(lambda: on.engine.unwritten == 0, on, advance_s=1.0)
+    assert len(await on.effects()) == 3
+    assert [entry.action for entry in await on.log()] == ["transition", "store_caught_up"]
 
 
 async def test_one_streams_waiting_events_do_not_hold_up_another_stream(on: Bench) -> None:
@@ -242,13 +335,17 @@ async def test_an_outcome_steps_the_protocol_once(on: Bench) -> None:
     assert sum(entry.detail["caused_by"]["event"] == "EffectFinished" for entry in await on.log()) == 1
 
 
-async def test_an_outcome_that_the_store_refuses_can_be_reported_again(on: Bench) -> None:
+async def test_an_outcome_that_the_store_refuses_steps_the_protocol_and_is_written_later(on: Bench) -> None:
     await on.engine.handle(context("immediate"), ACT)
     on.database.refuse_commits = 1
-    with pytest.raises(StoreError):
-        await on.finish(EffectKind.CUT)
-    assert on.notes.states == ["containing"]
-    await on.finish(EffectKind.CUT)
+    cut = await on.finish(EffectKind.CUT)
+    assert on.engine.has_ended(cut.id)
+    assert on.engine.open_incidents()[0].record.state == "contained"
+    assert (await on.records())[0].state == "containing"
+    async with running(on.engine):
+        await until(lambda: on.engine.unwritten == 0, on, advance_s=1.0)
+    assert (await on.records())[0].state == "contained"
+    assert not on.engine.has_ended(cut.id)
     assert on.notes.states == ["containing", "contained"]
 
 
