@@ -23,6 +23,10 @@ CLIP_LAG = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5),
 )
 CLIPS_DROPPED = Counter("livecordon_clips_dropped_total", "Clips dropped before inference.", ["reason"])
+CLIPS_FALLBACK = Counter("livecordon_clips_fallback_total", "Clips scored by the fallback of a remote model.")
+CLASSIFIER_DEGRADED = Gauge(
+    "livecordon_classifier_degraded_watchers", "Watchers whose remote model does not answer as it should."
+)
 SPOOL_BYTES = Gauge(
     "livecordon_spool_bytes", "Compressed video of each stream's last minute, kept on disk for evidence."
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,4 +38,24 @@ class Classifier(Protocol):
         Raises:
             ClassifierError: inference failed, or gave NaN or values outside [0, 1].
         """
+        ...
+
+
+@runtime_checkable
+class Degradable(Protocol):
+    """A classifier that goes on with something lesser when what it should use fails. Any thread may ask."""
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot use what it should, a static snake_case word; empty if it can."""
+        ...
+
+    @property
+    def serving(self) -> str:
+        """``name@version`` of the model that scores now; empty if none does."""
+        ...
+
+    @property
+    def clips_stood_in(self) -> int:
+        """How many clips something lesser has scored so far."""
         ...

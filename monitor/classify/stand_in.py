@@ -42,7 +42,7 @@ class StandIn(Classifier):
         """
         self._spec, self._wanted = of.clip_spec, package.clip_spec
         self._stride = _stride(self._spec, self._wanted)
-        if what := _mistake(package, of, self._stride):
+        if what := why_it_cannot_stand_in(package, of):
             file = str(package.folder / MANIFEST_NAME)
             mend = f"choose another fallback for {of.name}, or none"
             raise ModelPackageError([Problem(file, "", what, mend)])
@@ -106,13 +106,14 @@ def _stride(spec: ClipSpec, wanted: ClipSpec) -> int:
     return 0
 
 
-def _mistake(package: ModelPackage, of: ModelPackage, stride: int) -> str:
+def why_it_cannot_stand_in(package: ModelPackage, of: ModelPackage) -> str:
+    """Return why `package` cannot take the place of `of`, for people; empty if it can."""
     if package.manifest.remote is not None:
         return "a fallback must run here, and this model is remote too"
     if missing := [label for label in of.manifest.labels if label not in package.manifest.labels]:
         return f"{package.name} has no scores for {', '.join(missing)}"
     mine, wanted = of.clip_spec, package.clip_spec
-    if stride == 0:
+    if _stride(mine, wanted) == 0:
         return (
             f"{package.name} wants {wanted.frames} frames {wanted.spacing_s:g} s apart, which clips of "
             f"{mine.frames} frames {mine.spacing_s:g} s apart do not hold"

@@ -15,12 +15,14 @@ from pathlib import Path
 import click
 
 from monitor import shipped
+from monitor.classify.kserve_guard import remote_classifier
 from monitor.classify.onnx_classifier import OnnxClassifier
-from monitor.classify.package import find_package, load_package
+from monitor.classify.package import ModelPackage, find_package, load_package
 from monitor.classify.port import Classifier
 from monitor.cli.options import config_option
 from monitor.cli.watch_progress import progress
-from monitor.config.loading import load_config
+from monitor.config.loading import LoadedConfig, load_config
+from monitor.daemon.remote import remote_settings
 from monitor.detect.persistence import DetectionRule
 from monitor.detect.rules import rules_for
 from monitor.errors import LivecordonError, SourceError
@@ -108,16 +110,25 @@ def watch(
     return 1 if failed else 0
 
 
+def _classifier(loaded: LoadedConfig, package: ModelPackage) -> Classifier:
+    if package.manifest.remote is None:
+        return OnnxClassifier(package)
+    remote = remote_settings(loaded, package, os.environ)
+    assert remote is not None  # noqa: S101 - for mypy: the package is remote
+    return remote_classifier(package, remote, models_dir=loaded.config.watch.models_dir)
+
+
 def _build(
     config_file: Path | None, *, model: str | None, protocol: str | None, posture: str | None, realtime: bool
 ) -> _Pipeline:
-    config = load_config(config_file, os.environ).config
+    loaded = load_config(config_file, os.environ)
+    config = loaded.config
     package = load_package(find_package(model or config.watch.model, config.watch.models_dir))
     definition = load_protocol(
         protocol or config.protocol.default, config.protocol.directory or shipped.protocols_dir()
     )
     return _Pipeline(
-        classifier=OnnxClassifier(package),
+        classifier=_classifier(loaded, package),
         definition=definition,
         rules=rules_for(config.detection, package),
         open_timeout_s=config.watch.open_timeout,

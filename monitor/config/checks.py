@@ -42,6 +42,7 @@ def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Findin
     yield from _open_doors(config)
     yield from _secrets(config, environ)
     yield from _alerts(config)
+    yield from _remote(config, environ)
     yield from _static_streams(config, environ)
     yield from _thresholds(config)
 
@@ -51,6 +52,10 @@ def find_warnings(config: Config) -> Iterator[Finding]:
     for place, secret in _all_secrets(config):
         if readable_by_others(secret):
             yield (*place, "file"), "every user of this machine may read this secret", "chmod 600"
+    remote = config.watch.remote
+    if remote is not None and remote.token is not None and readable_by_others(remote.token):
+        place = ("watch", "remote", "token", "file")
+        yield place, "every user of this machine may read this secret", "chmod 600"
     for index, server in enumerate(config.servers):
         path: Path = ("servers", index)
         if isinstance(server, EmbeddedServer) and not is_loopback(urlsplit(server.url).hostname or ""):
@@ -130,6 +135,28 @@ def _alerts(config: Config) -> Iterator[Finding]:
             yield path, "alerts about people must not travel unencrypted", "use https"
         if urlsplit(receiver.url).username is not None:
             yield path, "there is a user or password in the address", "remove it: alerts are signed"
+
+
+def _remote(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    remote = config.watch.remote
+    if remote is None:
+        return
+    path: Path = ("watch", "remote")
+    if _plain_text(remote.url) and not remote.plain_text:
+        what = "pictures of people would travel unencrypted to another host"
+        yield (*path, "url"), what, "use https, or set plain_text: true on a network of your own"
+    if urlsplit(remote.url).username is not None:
+        yield (*path, "url"), "there is a user or password in the address", "remove it: use token"
+    if urlsplit(remote.url).query or urlsplit(remote.url).fragment:
+        yield (*path, "url"), "there is a query in the address", "remove it: paths below /v2 are added to the address"
+    if remote.token is not None:
+        try:
+            value = resolve_secret(remote.token, environ).get_secret_value()
+        except ConfigError as failure:
+            yield from (((*path, "token"), problem.what, problem.mend) for problem in failure.problems)
+        else:
+            if not (value.isascii() and value.isprintable()):
+                yield (*path, "token"), "the token holds characters that no HTTP header carries", "is it the right one?"
 
 
 def _static_streams(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:

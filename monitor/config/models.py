@@ -181,6 +181,25 @@ class StaticServer(ServerSection):
 AnyServer = Annotated[NginxRtmpServer | EmbeddedServer | StaticServer, Field(discriminator="kind")]
 
 
+class RemoteSection(Section):
+    """The inference server of a model package that is on one (`remote` in its manifest)."""
+
+    url: HttpAddress
+    """Address of the server, without `/v2`; https unless the host is loopback."""
+    timeout: Duration = 1.0
+    """How long one request may take."""
+    token: Secret | None = None
+    """Where the bearer token is found, if the server asks for one."""
+    plain_text: bool = False
+    """Let pictures and token travel unencrypted to another host."""
+    failures: int = Field(default=3, ge=1, le=100)
+    """So many failed requests in a row, and the server is left alone until it is well again."""
+    retry: Duration = 5.0
+    """How often it is then tried whether the server is well."""
+    fallback: ModelName | None = None
+    """Model package that scores in the meantime. Without one nothing does: streams become late, then blind."""
+
+
 class WatchSection(Section):
     """How streams are decoded and classified."""
 
@@ -190,6 +209,8 @@ class WatchSection(Section):
     """Model package: a name below `models_dir` or a folder."""
     models_dir: AnchoredPath | None = None
     """Folder of model packages; the shipped ones by default."""
+    remote: RemoteSection | None = None
+    """Where the model runs, if its package says that it is on an inference server."""
     open_timeout: Duration = 10.0
     """How long opening a stream may take."""
     read_timeout: Duration = 5.0

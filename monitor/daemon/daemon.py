@@ -20,6 +20,7 @@ from monitor.daemon.evidence import kept_of, kept_video_of
 from monitor.daemon.gate import Gate
 from monitor.daemon.keeper import Keeper
 from monitor.daemon.parts import Parts
+from monitor.daemon.remote import show_classifiers
 from monitor.daemon.services import Blocks, Incidents
 from monitor.daemon.streams import StreamRegistry
 from monitor.daemon.views import MemoryView, Vitals
@@ -292,6 +293,7 @@ class Daemon:
             vitals.watchers_wanted = self._parts.watch.watchers
             vitals.watchers_ready = sum(view.ready and not view.spare and not view.quarantine for view in views)
             vitals.model = self._watchers.model
+            show_classifiers(vitals, views)
             notifier.notify("WATCHDOG=1")
             self._blocks.forget_expired()
             await self._clock.sleep(_HEARTBEAT_S)

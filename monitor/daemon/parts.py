@@ -17,6 +17,7 @@ from monitor.config.models import Config, WatchSection
 from monitor.config.secrets import resolve_secret
 from monitor.daemon.keeper import ServerPolicy
 from monitor.daemon.place import store_place
+from monitor.daemon.remote import remote_settings
 from monitor.detect.persistence import DetectionRule
 from monitor.detect.rules import rules_for
 from monitor.errors import ConfigError, Problem
@@ -63,7 +64,9 @@ def build_parts(loaded: LoadedConfig, environ: Mapping[str, str]) -> Parts:
         policies=_policies(loaded, definitions, package),
         receivers=build_receivers(config.alerts.receivers, environ, config_file=str(loaded.file)),
         web=WebSettings.from_config(config.web, lambda secret: resolve_secret(secret, environ).get_secret_value()),
-        watch=replace(watch_settings(config.watch), spool=config.spool_directory),
+        watch=replace(
+            watch_settings(config.watch), spool=config.spool_directory, remote=remote_settings(loaded, package, environ)
+        ),
         store=store_place(loaded, environ),
     )
 

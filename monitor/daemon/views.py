@@ -33,6 +33,9 @@ class Vitals:
         watchers_wanted: Watcher processes that should.
         store_ok: The last write to the store succeeded.
         classifier_fault: Reason word of a classifier failure that has not been followed by a score; empty if none.
+        classifier_trouble: Reason word of a remote classifier that does not answer as it should; empty if none.
+        classifier_lost: The same, where no fallback scores in its place.
+        fallback: ``name@version`` of the model that scores in the place of the remote one; empty if none does.
         draining: The daemon is shutting down.
     """
 
@@ -42,6 +45,9 @@ class Vitals:
     watchers_wanted: int = 0
     store_ok: bool = True
     classifier_fault: str = ""
+    classifier_trouble: str = ""
+    classifier_lost: str = ""
+    fallback: str = ""
     draining: bool = False
 
 
@@ -72,8 +78,9 @@ class MemoryView:
 
     @property
     def model(self) -> str:
-        """Name and version of the model in force."""
-        return self._vitals.model
+        """Name and version of the model in force, and of the one whose place it takes."""
+        vitals = self._vitals
+        return f"{vitals.fallback} instead of {vitals.model}" if vitals.fallback else vitals.model
 
     @property
     def dry_run(self) -> bool:
@@ -129,7 +136,7 @@ class MemoryView:
         vitals = self._vitals
         silent = [name for name, discovery in self._discoveries.items() if discovery.health.ok is not True]
         return [
-            Check("model", bool(vitals.model) and not vitals.classifier_fault, vitals.classifier_fault or vitals.model),
+            self._model_check(),
             Check("watchers", vitals.watchers_ready > 0, f"{vitals.watchers_ready} of {vitals.watchers_wanted} ready"),
             Check("store", vitals.store_ok, "" if vitals.store_ok else "the last write failed"),
             Check(
@@ -139,6 +146,13 @@ class MemoryView:
             ),
             Check("draining", not vitals.draining, "shutting down" if vitals.draining else ""),
         ]
+
+    def _model_check(self) -> Check:
+        vitals = self._vitals
+        failure = vitals.classifier_fault or vitals.classifier_lost
+        # The fallback does the work, if less well: an orchestrator that restarted this daemon would help nobody.
+        degraded = f"degraded: {self.model} ({vitals.classifier_trouble})" if vitals.fallback else self.model
+        return Check("model", bool(vitals.model) and not failure, failure or degraded)
 
     def _stream(self, stream: WatchedStream, now: float) -> StreamView:
         incident = self._engine.open_incident(stream.ref.stream_id)

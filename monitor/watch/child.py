@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 import monitor
+from monitor.classify.remote import ENVIRONMENT_VARIABLE as REMOTE_VARIABLE
 from monitor.clock import Clock
 from monitor.errors import WatcherError
 from monitor.vocabulary import Posture, WatchState
@@ -198,7 +199,7 @@ class WatcherChild:
                 stdout=PIPE,
                 stderr=PIPE,
                 limit=_STDERR_LINE_BYTES,
-                env=_environment(),
+                env=_environment(self.settings),
                 start_new_session=True,  # Ctrl-C in a terminal is the daemon's business
             )
         except OSError as error:
@@ -372,7 +373,7 @@ class WatcherChild:
         return int(self._process.stdin.transport.get_write_buffer_size())
 
 
-def _environment() -> dict[str, str]:
+def _environment(settings: WatchSettings) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -384,5 +385,7 @@ def _environment() -> dict[str, str]:
     # probe buffers among small, lasting pieces: what streams that come and go leave behind can then not be given back
     # (measured on 24 streams that did so for two minutes: 100 MiB free but held, and growing; with the bound, 15 MiB).
     kept["MALLOC_MMAP_THRESHOLD_"] = str(256 * 1024)
+    if settings.remote is not None:
+        kept[REMOTE_VARIABLE] = settings.remote.to_variable()
     kept["PYTHONPATH"] = str(Path(monitor.__file__).resolve().parent.parent)
     return kept

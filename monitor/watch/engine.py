@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from monitor.classify.port import Classifier
+from monitor.classify.port import Classifier, Degradable
 from monitor.watch.admission import DROP_THINNED, DecodeAdmission
 from monitor.watch.confinement import lower_thread_priority, resident_bytes, return_free_memory
 from monitor.watch.inference import InferenceThread
@@ -283,6 +283,7 @@ class Engine:
             dropped[DROP_THINNED] = thinned
         if self._stopped_late:
             dropped[DROP_STOPPED] = dropped.get(DROP_STOPPED, 0) + self._stopped_late
+        degradable = self.classifier if isinstance(self.classifier, Degradable) else None
         return WatcherStats(
             clips_scored=self._inference.clips_scored,
             clips_dropped=dropped,
@@ -290,6 +291,9 @@ class Engine:
             inference_s=self._inference.inference_s,
             resident_bytes=resident_bytes(),
             spool_failures=0 if self.spool is None else self.spool.failures,
+            clips_stood_in=0 if degradable is None else degradable.clips_stood_in,
+            classifier_trouble="" if degradable is None else degradable.trouble,
+            classifier_serving="" if degradable is None else degradable.serving,
             costs=self._new_costs(),
         )
 

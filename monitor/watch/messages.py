@@ -179,6 +179,8 @@ class StreamCost(msgspec.Struct, frozen=True):
 class WatcherStats(Message, frozen=True, tag="stats"):
     """Watcher to daemon, with every `Pong`: running totals since the process began.
 
+    `classifier_trouble` and `classifier_serving` are no totals: as `monitor.classify.port.Degradable` says them now.
+
     `costs` are no totals: what was measured anew of a few streams (`MAX_COSTS` at most), in turn.
     """
 
@@ -188,6 +190,9 @@ class WatcherStats(Message, frozen=True, tag="stats"):
     inference_s: float
     resident_bytes: int
     spool_failures: int = 0
+    clips_stood_in: int = 0
+    classifier_trouble: str = ""
+    classifier_serving: str = ""
     costs: tuple[StreamCost, ...] = ()
 
 

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from monitor.classify.remote import RemoteSettings
+
 LONGEST_SILENCE_S = 15.0
 """HLS comes a segment at a time: for so long, in seconds, `VideoSource` may rightly read nothing."""
 
@@ -50,6 +52,7 @@ class WatchSettings:
         spool: Folder for the compressed video of each stream's last minute; None keeps none.
         ring_bytes: Most of it that is kept of one stream.
         ring_total_bytes: Most of it that is kept in all.
+        remote: Where the model runs, if it is on an inference server; None for one that runs here.
         log_level: Least important level of the watchers' log lines.
         command: Program and first arguments that start a watcher.
     """
@@ -74,6 +77,7 @@ class WatchSettings:
     spool: Path | None = None
     ring_bytes: int = 24 * _MIB
     ring_total_bytes: int = 4 * _GIB
+    remote: RemoteSettings | None = None
     log_level: str = "info"
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "monitor.watch.watcher")
 
@@ -81,6 +85,11 @@ class WatchSettings:
     def capacity_cores(self) -> float:
         """What one watcher can give, in core seconds per second: a core, or its share of those that there are."""
         return min(1.0, len(os.sched_getaffinity(0)) / self.watchers)
+
+    @property
+    def scores_on_cpu(self) -> bool:
+        """Whether each clip is scored on a core of this machine."""
+        return self.provider == "cpu" and self.remote is None
 
     @property
     def no_progress_s(self) -> float:
@@ -101,8 +110,8 @@ class WatchSettings:
             "--decode-slots": self.decode_slots,
             "--nice": self.nice,
             # On a processor a batch saves nothing and only delays its first clips (measured with the shipped model).
-            "--batch": 1 if self.provider == "cpu" else MAX_BATCH,
-            "--fill-s": 0.0 if self.provider == "cpu" else MAX_FILL_S,
+            "--batch": 1 if self.scores_on_cpu else MAX_BATCH,
+            "--fill-s": 0.0 if self.scores_on_cpu else MAX_FILL_S,
             "--address-space-bytes": limit_bytes,
             "--spool": self.spool,
             "--ring-bytes": self.ring_bytes,

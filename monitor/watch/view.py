@@ -58,6 +58,7 @@ def count_more(child: WatcherChild, stats: WatcherStats) -> None:
     """Add to the metrics what a watcher's new totals have more than its last ones."""
     before, dropped_before = child.stats, {} if child.stats is None else child.stats.clips_dropped
     metrics.SPOOL_FAILURES.inc(max(0, stats.spool_failures - (0 if before is None else before.spool_failures)))
+    metrics.CLIPS_FALLBACK.inc(max(0, stats.clips_stood_in - (0 if before is None else before.clips_stood_in)))
     for reason in metrics.DROP_REASONS:
         if (more := stats.clips_dropped.get(reason, 0) - dropped_before.get(reason, 0)) > 0:
             metrics.CLIPS_DROPPED.labels(reason).inc(more)

@@ -15,14 +15,14 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import cv2
 import structlog
 
 from monitor.classify.onnx_classifier import OnnxClassifier
-from monitor.classify.package import find_package, load_package
-from monitor.errors import LivecordonError, WatcherError
+from monitor.classify.package import ModelPackage, find_package, load_package
+from monitor.errors import ClassifierError, LivecordonError, WatcherError
 from monitor.logs import configure_logging
 from monitor.video.source import VideoSource
 from monitor.watch import confinement
@@ -31,6 +31,9 @@ from monitor.watch.framing import decode_downward, encode_frame, read_frame
 from monitor.watch.messages import Downward, Message, Ping, Ready, WatcherFault
 from monitor.watch.settings import MAX_BATCH, MAX_FILL_S
 from monitor.watch.spool import Spool
+
+if TYPE_CHECKING:
+    from monitor.classify.kserve_guard import GuardedClassifier
 
 log = structlog.get_logger()
 
@@ -82,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _run(options: argparse.Namespace, seam_in: BinaryIO, writer: SeamWriter) -> int:
     try:
         package = load_package(find_package(options.model, options.models_dir))
-        classifier = OnnxClassifier(package, options.provider)
+        classifier = (
+            OnnxClassifier(package, options.provider) if package.manifest.remote is None else _remote(package, options)
+        )
     except LivecordonError as error:
         log.error("classifier_unusable", reason=error.reason)  # noqa: TRY400 - a mistake in a file needs no traceback
         writer.send(WatcherFault(reason=error.reason, detail=str(error)[:2000]))
@@ -125,6 +130,18 @@ def _obey(engine: Engine, orders: SimpleQueue[Downward]) -> NoReturn:
     except Exception as error:
         log.exception("order_failed", error=type(error).__name__)
         os._exit(EXIT_FAULT)
+
+
+def _remote(package: ModelPackage, options: argparse.Namespace) -> GuardedClassifier:
+    """Return the classifier of a model on an inference server; raises as `remote_classifier` does."""
+    # Only who needs it pays for it.
+    from monitor.classify.kserve_guard import remote_classifier  # noqa: PLC0415 - see above
+    from monitor.classify.remote import take_from  # noqa: PLC0415 - as above
+
+    settings = take_from(os.environ)
+    if settings is None:
+        raise ClassifierError(f"{package.name} is on an inference server, and nothing says where")
+    return remote_classifier(package, settings, options.provider, options.models_dir)
 
 
 def _go_last(nice: int) -> None:

@@ -16,6 +16,7 @@ from monitor.yaml_source import parse_yaml
 
 COMMENTED = re.compile(r"(?P<indent>\s*)# (?P<setting>\s*(?:- )?(?:[a-z_]+:(?: .*|)|env: .*))$")
 ENVIRON = {
+    "LIVECORDON_INFERENCE_TOKEN": "for the example",
     "LIVECORDON_NIGHT_SHIFT_TOKEN": "0123456789abcdef",
     "LIVECORDON_GATE_TOKEN": "0123456789abcdef-gate",
     "LIVECORDON_ALERT_SECRET": "whsec_" + "abcd" * 8,
@@ -28,6 +29,7 @@ NOT_IN_THE_EXAMPLE = {
     "web.tokens[].secret.file",  # excludes env, as below
     "web.gate_token.file",
     "alerts.receivers[].secrets[].file",
+    "watch.remote.token.file",
 }
 
 
