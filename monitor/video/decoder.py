@@ -25,6 +25,9 @@ Leaving out all bidirectional frames would be cheaper still, but encoders let ot
 `faster` preset on), and the error, 10 to 24 grey levels of 255 on average, runs on to the next keyframe.
 """
 
+MAX_OVERHANG = 8
+"""How many times the wanted width or height a picture is scaled to, at most, before its middle is cut out."""
+
 MAX_PACKETS_WITHOUT_FRAME = 900
 """Half a minute at 30 frames a second: whoever joins within a long group of pictures may see nothing for as long."""
 
@@ -96,7 +99,14 @@ class FrameScaler:
         if _quarter_turns(frame) % 2:
             across, down = down, across
         scale = (max if fit == "crop" else min)(width / across, height / down)
-        pixels = self._pixels(frame, max(1, round(across * scale)), max(1, round(down * scale)), "rgb24")
+        # A hostile stream of two pixels by thousands must not become a picture of gigabytes: its proportions are lost.
+        most_across, most_down = MAX_OVERHANG * width, MAX_OVERHANG * height
+        pixels = self._pixels(
+            frame,
+            max(1, min(most_across, round(across * scale))),
+            max(1, min(most_down, round(down * scale))),
+            "rgb24",
+        )
         return _centred(pixels, width, height)
 
     def jpeg(self, frame: VideoFrame, long_side: int) -> bytes:
