@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import pwd
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -45,6 +47,7 @@ def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Findin
     yield from _remote(config, environ)
     yield from _static_streams(config, environ)
     yield from _thresholds(config)
+    yield from _watchers(config)
 
 
 def find_warnings(config: Config) -> Iterator[Finding]:
@@ -178,6 +181,21 @@ def _thresholds(config: Config) -> Iterator[Finding]:
         yield ("detection", "act", "threshold"), "this is below detection.review.threshold", "raise it"
     if config.watch.blind_after <= config.watch.late_after:
         yield ("watch", "blind_after"), "a stream is late before it is blind", "make it longer than late_after"
+
+
+def _watchers(config: Config) -> Iterator[Finding]:
+    if (name := config.watch.run_as_user) is None:
+        return
+    path: Path = ("watch", "run_as_user")
+    try:
+        user_id = pwd.getpwnam(name).pw_uid
+    except KeyError:
+        yield path, "there is no user of this name on this machine", "make one that owns nothing, or leave it out"
+        return
+    if user_id == 0:
+        yield path, "watchers as root are what this is to prevent", "name a user that owns nothing"
+    elif os.geteuid() != 0:
+        yield path, "only root can have watchers run as somebody else", "run the daemon as root, or leave it out"
 
 
 def _plain_text(url: str) -> bool:

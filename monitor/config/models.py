@@ -223,6 +223,12 @@ class WatchSection(Section):
     """Most of it that is kept of one stream; beyond that, less than a minute is."""
     ring_total_bytes: Size = Field(default=4 * 1024**3)
     """Most of it that is kept in all; beyond that, the oldest goes."""
+    run_as_user: Name | None = None
+    """User whom watchers become before they open any video; needs a daemon that runs as root. It must be able to read the
+    files that are watched, if any; what it writes to the spool is its own."""
+    refuse_system_calls: bool = True
+    """Have watchers give up system calls that reading video does not need, such as starting programs (Linux on x86-64 and
+    ARM64; elsewhere a warning says that it cannot be done)."""
     late_after: Duration = 10.0
     """A stream whose last verdict is older is called late."""
     blind_after: Duration = 30.0

@@ -82,6 +82,8 @@ def watch_settings(section: WatchSection) -> WatchSettings:
         read_timeout_s=section.read_timeout,
         ring_bytes=section.ring_bytes,
         ring_total_bytes=section.ring_total_bytes,
+        run_as_user=section.run_as_user,
+        refuse_system_calls=section.refuse_system_calls,
     )
 
 

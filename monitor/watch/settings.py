@@ -54,6 +54,8 @@ class WatchSettings:
         ring_total_bytes: Most of it that is kept in all.
         remote: Where the model runs, if it is on an inference server; None for one that runs here.
         log_level: Least important level of the watchers' log lines.
+        run_as_user: Whom watchers become before they open any video, where the daemon is root; None stays who it is.
+        refuse_system_calls: Whether watchers give up the system calls that `monitor.watch.system_calls` lists.
         command: Program and first arguments that start a watcher.
     """
 
@@ -79,6 +81,8 @@ class WatchSettings:
     ring_total_bytes: int = 4 * _GIB
     remote: RemoteSettings | None = None
     log_level: str = "info"
+    run_as_user: str | None = None
+    refuse_system_calls: bool = True
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "monitor.watch.watcher")
 
     @property
@@ -115,6 +119,8 @@ class WatchSettings:
             "--address-space-bytes": limit_bytes,
             "--spool": self.spool,
             "--ring-bytes": self.ring_bytes,
+            "--run-as-user": self.run_as_user,
+            "--refuse-system-calls": "yes" if self.refuse_system_calls else "no",
             "--parent-pid": parent_pid,
             "--log-level": self.log_level,
         }

@@ -78,6 +78,7 @@ class Spool:
     Attributes:
         folder: The spool's folder; it exists and is nobody else's.
         stream_bytes: Most that is kept of one stream; its oldest groups of pictures go first.
+        known_as: How the daemon calls the folder, where this process has another name for it.
     """
 
     folder: Path
@@ -85,6 +86,7 @@ class Spool:
     leave_free_bytes: int = LEAVE_FREE_BYTES
     monotonic_s: Callable[[], float] = time.monotonic
     on_thread: Callable[[], None] = lambda: None
+    known_as: Path | None = None
     _owner: str = field(default_factory=lambda: f"{os.getpid():x}{secrets.token_hex(4)}")
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _shelves: dict[str, _Shelf] = field(default_factory=dict)
@@ -161,6 +163,8 @@ class Spool:
             rings = [] if shelf is None else list(shelf.rings)
         for ring in rings:
             ring.flush()
+        if self.known_as is not None and into.is_relative_to(self.known_as):
+            into = self.folder / into.relative_to(self.known_as)
         written = threading.Event()
         with self._changed:
             self._queue.append(written.set)

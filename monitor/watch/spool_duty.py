@@ -17,6 +17,7 @@ from monitor.watch.child import WatcherChild
 from monitor.watch.messages import EvidenceVideo
 from monitor.watch.settings import WatchSettings
 from monitor.watch.spool_folder import SpoolFolder
+from monitor.watch.users import WatcherUser
 
 log = structlog.get_logger()
 
@@ -50,7 +51,8 @@ class SpoolDuty:
         """Make the spool ready; return the settings with which watchers are to be started."""
         if settings.spool is None:
             return settings
-        folder = SpoolFolder(settings.spool, settings.ring_bytes, settings.ring_total_bytes)
+        user = None if settings.run_as_user is None else WatcherUser.named(settings.run_as_user)
+        folder = SpoolFolder(settings.spool, settings.ring_bytes, settings.ring_total_bytes, user=user)
         if not await asyncio.to_thread(folder.prepare):
             return replace(settings, spool=None)
         self.folder = folder

@@ -22,6 +22,7 @@ import structlog
 
 from monitor.video.parts import LIKE_NAME, PART_NAME
 from monitor.watch.recent import KEEP_AFTER_RELEASE_S, KEEP_S
+from monitor.watch.users import WatcherUser
 
 log = structlog.get_logger()
 
@@ -50,12 +51,15 @@ class SpoolFolder:
     Attributes:
         stream_bytes: Most that is kept of one stream, whichever watchers wrote it.
         total_bytes: Most that is kept in all.
+        user: Who writes, where watchers are not who the daemon is. Such a user makes folders of streams here, and may not
+            touch what the daemon puts beside them.
     """
 
     path: Path
     stream_bytes: int
     total_bytes: int
     unix_s: Callable[[], float] = time.time
+    user: WatcherUser | None = None
     _failing: bool = field(default=False)
 
     def prepare(self) -> bool:
@@ -66,11 +70,13 @@ class SpoolFolder:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.path.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            allowed = 0o070 if found.st_gid in self._groups() else 0
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077 & ~allowed:
                 log.error("spool_unusable", reason="not_private")
                 return False
             shutil.rmtree(self.path / _HANDOVER, ignore_errors=True)
             (self.path / _HANDOVER).mkdir(mode=0o700)
+            self._let_in()
         except OSError as error:
             log.error("spool_unusable", reason="disk", errno=error.errno)  # noqa: TRY400 - errno says it all
             return False
@@ -108,9 +114,27 @@ class SpoolFolder:
         folder = self.path / _HANDOVER / secrets.token_hex(16)
         folder.mkdir(mode=0o700)
         try:
+            if self.user is not None:
+                os.chown(folder, self.user.user_id, self.user.group_id)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _groups(self) -> tuple[int, ...]:
+        return () if self.user is None else (self.user.group_id,)
+
+    def _let_in(self) -> None:
+        user = self.user
+        if user is None:
+            self.path.chmod(0o700)
+            return
+        os.chown(self.path, -1, user.group_id)
+        # Sticky: what is not its own, it cannot replace.
+        self.path.chmod(0o1770)
+        (self.path / _HANDOVER).chmod(0o711)
+        for folder in self._stream_folders():
+            for path in (folder, *(file.path for file in _files(folder))):
+                os.chown(path, user.user_id, user.group_id, follow_symlinks=False)
 
     def _tidy(self) -> int:
         now = self.unix_s()

@@ -31,6 +31,7 @@ from monitor.watch.framing import decode_downward, encode_frame, read_frame
 from monitor.watch.messages import Downward, Message, Ping, Ready, WatcherFault
 from monitor.watch.settings import MAX_BATCH, MAX_FILL_S
 from monitor.watch.spool import Spool
+from monitor.watch.users import confine
 
 if TYPE_CHECKING:
     from monitor.classify.kserve_guard import GuardedClassifier
@@ -92,6 +93,17 @@ def _run(options: argparse.Namespace, seam_in: BinaryIO, writer: SeamWriter) -> 
         log.error("classifier_unusable", reason=error.reason)  # noqa: TRY400 - a mistake in a file needs no traceback
         writer.send(WatcherFault(reason=error.reason, detail=str(error)[:2000]))
         return EXIT_UNUSABLE_MODEL
+    try:
+        spool_folder = confine(
+            user_name=options.run_as_user,
+            refuse_system_calls=options.refuse_system_calls == "yes",
+            spool=options.spool,
+            parent_pid=options.parent_pid,
+        )
+    except (WatcherError, OSError) as error:
+        log.error("watcher_not_confined", error=type(error).__name__)  # noqa: TRY400 - says it all
+        writer.send(WatcherFault(reason="not_confined", detail=type(error).__name__))
+        return EXIT_UNUSABLE_MODEL
     settings = EngineSettings(
         open_timeout_s=options.open_timeout_s,
         read_timeout_s=options.read_timeout_s,
@@ -101,8 +113,10 @@ def _run(options: argparse.Namespace, seam_in: BinaryIO, writer: SeamWriter) -> 
         fill_s=options.fill_s,
     )
     spool = None
-    if options.spool is not None:
-        spool = Spool(options.spool, options.ring_bytes, on_thread=lambda: _go_last(options.nice))
+    if spool_folder is not None:
+        spool = Spool(
+            spool_folder, options.ring_bytes, on_thread=lambda: _go_last(options.nice), known_as=options.spool
+        )
     engine = Engine(classifier, settings, VideoSource.open, writer.send, fail=_exit_after_fault, spool=spool)
     engine.start()
     writer.send(Ready(model=classifier.name, labels=classifier.labels, provider=classifier.provider))
@@ -176,6 +190,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--address-space-bytes", type=int, default=0)
     parser.add_argument("--spool", type=Path)
     parser.add_argument("--ring-bytes", type=int, default=24 * 1024 * 1024)
+    parser.add_argument("--run-as-user")
+    parser.add_argument("--refuse-system-calls", choices=["yes", "no"], default="yes")
     parser.add_argument("--parent-pid", type=int, default=0)
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return parser.parse_args(arguments)
