@@ -41,6 +41,9 @@ WATCHERS_CAPACITY_CORES = Gauge(
 )
 WATCHER_FULLEST = Gauge("livecordon_watcher_fullest_ratio", "Reserved share of the watcher that has least room.")
 WATCHER_RESTARTS = Counter("livecordon_watcher_restarts_total", "Watcher processes that were replaced.", ["reason"])
+CLASSIFIER_RESTARTS = Counter(
+    "livecordon_classifier_restarts_total", "Shared classifier processes that were replaced.", ["reason"]
+)
 STREAMS_QUARANTINED = Counter(
     "livecordon_streams_quarantined_total", "Streams given up because they kept killing their watcher."
 )
@@ -78,7 +81,7 @@ BLOCKS_ACTIVE = Gauge("livecordon_blocks_active", "Publishers barred now.")
 STORE_FAILURES = Counter("livecordon_store_failures_total", "Store operations that failed.")
 STORE_UNWRITTEN = Gauge("livecordon_store_unwritten", "Decisions acted upon that the store has not taken yet.")
 
-DROP_REASONS = ("superseded", "overload", "stopped", "thinned")
+DROP_REASONS = ("superseded", "overload", "stopped", "thinned", "no_classifier")
 RESTART_REASONS = ("exit", "unresponsive", "seam", "fault")
 HTTP_AREAS = ("api", "page", "gate", "health")
 HTTP_CODES = ("2xx", "3xx", "4xx", "5xx")
@@ -98,6 +101,7 @@ def initialise() -> None:
         CLIPS_DROPPED.labels(reason)
     for reason in RESTART_REASONS:
         WATCHER_RESTARTS.labels(reason)
+        CLASSIFIER_RESTARTS.labels(reason)
     for answer in GATE_ANSWERS:
         GATE_DECISIONS.labels(answer)
     for area, code in product(HTTP_AREAS, HTTP_CODES):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from typing import Final
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import structlog
 from numpy.typing import NDArray
 from typing_extensions import override
@@ -14,19 +15,11 @@ from typing_extensions import override
 from monitor.classify.package import ModelPackage
 from monitor.classify.port import Classifier
 from monitor.classify.preparation import feeds_of
+from monitor.classify.provider import check_profile, open_session
 from monitor.classify.scores import check_clips, scores_of
 from monitor.classify.self_test import run_self_test
 from monitor.errors import ClassifierError
 from monitor.video.clip import Clip, ClipSpec
-
-PROVIDERS: Final = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-}
-"""Names that people write, and ONNX Runtime's own."""
 
 _log = structlog.get_logger()
 
@@ -39,15 +32,23 @@ class OnnxClassifier(Classifier):
 
         Args:
             package: As `load_package` returns it.
-            provider: A key of `PROVIDERS`.
+            provider: A key of `monitor.classify.provider.PROVIDERS`.
 
         Raises:
-            ClassifierError: the provider is unknown or not installed, or ONNX Runtime fell back to another one.
+            ClassifierError: the provider is unknown or not installed, or ONNX Runtime fell back to another one, for the
+                whole model or by leaving all of it to the CPU.
             ModelPackageError: the self-test's vectors cannot be read, or give other scores than stored.
         """
-        self._prepare(package, provider)
-        run_self_test(self, package)
-        _log.info("classifier_ready", model=self.name, provider=provider)
+        if provider == "cpu":
+            self._prepare(package, provider)
+            run_self_test(self, package)
+            share = 1.0
+        else:
+            with tempfile.TemporaryDirectory(prefix="livecordon-") as folder:
+                self._prepare(package, provider, Path(folder) / "self-test")
+                run_self_test(self, package)
+                share = check_profile(self._session, provider)
+        _log.info("classifier_ready", model=self.name, provider=provider, provider_share=round(share, 3))
 
     @classmethod
     def untested(cls, package: ModelPackage, provider: str = "cpu") -> OnnxClassifier:
@@ -60,16 +61,16 @@ class OnnxClassifier(Classifier):
         classifier._prepare(package, provider)  # noqa: SLF001 - its own class
         return classifier
 
-    def _prepare(self, package: ModelPackage, provider: str) -> None:
+    def _prepare(self, package: ModelPackage, provider: str, profile: Path | None = None) -> None:
         self._package = package
         self._manifest = package.manifest
         self._provider = provider
-        self._session = _session(package, provider)
+        self._session = open_session(package, provider, profile)
 
     @property
     @override
     def name(self) -> str:
-        """``name@version``."""
+        """``name@version``, and ``+variant`` where there is one."""
         return self._package.name
 
     @property
@@ -102,37 +103,19 @@ class OnnxClassifier(Classifier):
         if not clips:
             return np.zeros((0, len(self.labels)), np.float32)
         check_clips(self, clips)
-        feeds = feeds_of(self._manifest, clips)
+        return self.score_prepared(feeds_of(self._manifest, clips), len(clips))
+
+    def score_prepared(self, feeds: dict[str, NDArray[Any]], clips: int) -> NDArray[np.float32]:
+        """Score clips of which `feeds_of` has prepared the arrays; returns and raises what `classify` does.
+
+        Args:
+            feeds: An array for each input, as `feeds_of` returns them.
+            clips: How many clips they hold.
+        """
         names = [output.name for output in self._manifest.outputs]
         try:
             results = self._session.run(names, feeds)
         except Exception as error:  # ONNX Runtime's errors share no base class
             first_line = str(error).partition("\n")[0][:300]
             raise ClassifierError(f"inference with {self.name} failed: {first_line}") from error
-        return scores_of(self._manifest, results, len(clips), self.name)
-
-
-def _session(package: ModelPackage, provider: str) -> ort.InferenceSession:
-    wanted = PROVIDERS.get(provider)
-    if wanted is None:
-        raise ClassifierError(f"unknown provider {provider}: use one of {', '.join(PROVIDERS)}")
-    available = ort.get_available_providers()
-    if wanted not in available:
-        known = [name for name, own in PROVIDERS.items() if own in available]
-        raise ClassifierError(f"this ONNX Runtime has no provider {provider}: it has {', '.join(known)}")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(package.model, options, providers=[wanted])
-    except Exception as error:  # ONNX Runtime's errors share no base class
-        first_line = str(error).partition("\n")[0][:300]
-        raise ClassifierError(f"no session with provider {provider}: {first_line}") from error
-    # ONNX Runtime warns and goes on with the CPU where a provider cannot start.
-    session.disable_fallback()
-    if session.get_providers()[0] != wanted:
-        raise ClassifierError(f"asked for provider {provider}, got {session.get_providers()[0]}")
-    return session
+        return scores_of(self._manifest, results, clips, self.name)

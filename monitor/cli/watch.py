@@ -112,7 +112,7 @@ def watch(
 
 def _classifier(loaded: LoadedConfig, package: ModelPackage) -> Classifier:
     if package.manifest.remote is None:
-        return OnnxClassifier(package)
+        return OnnxClassifier(package, loaded.config.watch.provider)
     remote = remote_settings(loaded, package, os.environ)
     assert remote is not None  # noqa: S101 - for mypy: the package is remote
     return remote_classifier(package, remote, models_dir=loaded.config.watch.models_dir)
@@ -123,7 +123,8 @@ def _build(
 ) -> _Pipeline:
     loaded = load_config(config_file, os.environ)
     config = loaded.config
-    package = load_package(find_package(model or config.watch.model, config.watch.models_dir))
+    folder = find_package(model or config.watch.model, config.watch.models_dir)
+    package = load_package(folder, config.watch.model_variant if model is None else None)
     definition = load_protocol(
         protocol or config.protocol.default, config.protocol.directory or shipped.protocols_dir()
     )

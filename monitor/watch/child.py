@@ -201,6 +201,7 @@ class WatcherChild:
                 limit=_STDERR_LINE_BYTES,
                 env=_environment(self.settings),
                 start_new_session=True,  # Ctrl-C in a terminal is the daemon's business
+                pass_fds=self.settings.inherited,
             )
         except OSError as error:
             log.error("watcher_not_started", watcher=self.member, errno=error.errno)  # noqa: TRY400 - errno says it all

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 
 
@@ -45,6 +46,11 @@ def limit_address_space(limit_bytes: int) -> None:
 def forbid_core_dumps() -> None:
     """Write no core file on a crash: it would hold decoded pictures and stream addresses."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def forbid_inspection() -> bool:
+    """Let no other process of this user read this one's memory or take its descriptors. Returns whether it worked."""
+    return _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def lower_thread_priority(nice: int, thread_id: int) -> bool:

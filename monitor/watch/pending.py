@@ -13,6 +13,7 @@ from monitor.video.clip import Clip
 DROP_SUPERSEDED = "superseded"
 DROP_OVERLOAD = "overload"
 DROP_STOPPED = "stopped"
+DROP_NO_CLASSIFIER = "no_classifier"
 
 _TURNS_PER_CALM = 4
 """One turn in so many goes to a calmer stream: watching some streams closely must never blind the others."""
@@ -98,6 +99,11 @@ class PendingClips:
             self._waiting.clear()
             self._since_s.clear()
             self._changed.notify_all()
+
+    def lost(self, clips: int) -> None:
+        """Count clips that were taken and that no classifier scored in time."""
+        with self._changed:
+            self._dropped[DROP_NO_CLASSIFIER] += clips
 
     def dropped(self) -> dict[str, int]:
         """Return the running totals of dropped clips by reason."""

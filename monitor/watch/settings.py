@@ -31,7 +31,7 @@ class WatchSettings:
     Attributes:
         model: Model package: a name below `models_dir` or a folder.
         models_dir: Folder of model packages; None takes the shipped ones.
-        provider: ONNX Runtime provider in `monitor.classify.onnx_classifier.PROVIDERS`' words.
+        provider: ONNX Runtime provider in `monitor.classify.provider.PROVIDERS`' words.
         watchers: Processes that share the streams.
         spares: Further processes that are ready and idle, so that a dead watcher's streams have somewhere to go at once.
         quarantine_watchers: Most processes beyond these for streams that are suspected of killing watchers.
@@ -57,6 +57,13 @@ class WatchSettings:
         run_as_user: Whom watchers become before they open any video, where the daemon is root; None stays who it is.
         refuse_system_calls: Whether watchers give up the system calls that `monitor.watch.system_calls` lists.
         command: Program and first arguments that start a watcher.
+        model_variant: Which of the package's variants; None for the main file.
+        classifier: ``own`` in every watcher, one that is ``shared`` by all, or ``auto``: shared unless the provider is
+            ``cpu``, where a process of its own would only move the work about.
+        batch: Most clips that are scored together; None takes what suits the provider.
+        fill_s: How long a clip may wait for others to be scored with, in seconds; None likewise.
+        classifier_address: Where watchers reach the shared classifier. Filled in by the supervisor.
+        inherited: Descriptors that the process inherits. Filled in by the supervisor.
     """
 
     model: str
@@ -84,6 +91,20 @@ class WatchSettings:
     run_as_user: str | None = None
     refuse_system_calls: bool = True
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "monitor.watch.watcher")
+    model_variant: str | None = None
+    classifier: str = "auto"
+    batch: int | None = None
+    fill_s: float | None = None
+    classifier_address: str | None = None
+    inherited: tuple[int, ...] = ()
+
+    @property
+    def shares_classifier(self) -> bool:
+        """Whether one classifier process serves all watchers."""
+        if self.classifier == "auto":
+            # The memory that they share, and the proof of who is who, are Linux's.
+            return self.provider != "cpu" and self.remote is None and sys.platform == "linux"
+        return self.classifier == "shared"
 
     @property
     def capacity_cores(self) -> float:
@@ -104,18 +125,22 @@ class WatchSettings:
 
     def arguments(self, parent_pid: int) -> tuple[str, ...]:
         """Return the whole command line; it holds nothing secret."""
-        limit_bytes = self.address_space_bytes if self.provider == "cpu" else 0
+        runs_no_provider = self.provider == "cpu" or self.classifier_address is not None
+        limit_bytes = self.address_space_bytes if runs_no_provider else 0
         pairs = {
             "--model": self.model,
+            "--model-variant": self.model_variant,
             "--models-dir": self.models_dir,
             "--provider": self.provider,
+            "--classifier-address": self.classifier_address,
+            "--classifier-listener": self.inherited[0] if self.inherited else None,
             "--open-timeout-s": self.open_timeout_s,
             "--read-timeout-s": self.read_timeout_s,
             "--decode-slots": self.decode_slots,
             "--nice": self.nice,
             # On a processor a batch saves nothing and only delays its first clips (measured with the shipped model).
-            "--batch": 1 if self.scores_on_cpu else MAX_BATCH,
-            "--fill-s": 0.0 if self.scores_on_cpu else MAX_FILL_S,
+            "--batch": self.batch if self.batch is not None else 1 if self.scores_on_cpu else MAX_BATCH,
+            "--fill-s": self._fill_s,
             "--address-space-bytes": limit_bytes,
             "--spool": self.spool,
             "--ring-bytes": self.ring_bytes,
@@ -125,3 +150,12 @@ class WatchSettings:
             "--log-level": self.log_level,
         }
         return (*self.command, *(f"{name}={value}" for name, value in pairs.items() if value is not None))
+
+    @property
+    def _fill_s(self) -> float:
+        if self.classifier_address is not None:
+            # Who waits for company is the shared classifier, once, and not every watcher before it.
+            return 0.0
+        if self.fill_s is not None:
+            return self.fill_s
+        return 0.0 if self.scores_on_cpu else MAX_FILL_S

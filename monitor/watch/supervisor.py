@@ -19,6 +19,7 @@ from monitor.watch.assignment import AssignedStream, Assignment
 from monitor.watch.backoff import Backoff
 from monitor.watch.callbacks import Callbacks
 from monitor.watch.child import WatcherChild
+from monitor.watch.classifier_duty import ClassifierDuty
 from monitor.watch.deaths import Deaths
 from monitor.watch.messages import MAX_COSTS, Evidence, Observation, StreamStatus, WatcherFault, WatcherStats
 from monitor.watch.quarantine import Quarantine
@@ -73,6 +74,7 @@ class Watchers:
         )
         self._deaths = Deaths(self._roster, self._start_quarantine, lambda member: member in self._common)
         self._spool = SpoolDuty(clock)
+        self._classifier = ClassifierDuty(clock, self._callbacks.fault)
         self._restarts: Counter[int] = Counter()
         self._common = range(1, settings.watchers + settings.spares + 1)
         self._members = itertools.count(self._common.stop)
@@ -82,9 +84,10 @@ class Watchers:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._settings = await self._spool.prepare(self._settings)
+        self._settings = self._classifier.prepare(await self._spool.prepare(self._settings))
         await self._group.__aenter__()
         self._spawn(self._spool.run())
+        self._spawn(self._classifier.run())
         for member in self._common:
             self._spawn(self._keep_running(member))
         self._spawn(self._tick())
@@ -103,12 +106,13 @@ class Watchers:
             else:
                 await self._group.__aexit__(None, None, None)
         finally:
+            self._classifier.close()
             await self._spool.clear()
 
     @property
     def ready(self) -> bool:
-        """Whether at least one watcher can take streams now."""
-        return any(child.ready is not None for child in self._roster.children.values())
+        """Whether at least one watcher can take streams now, and have their clips scored."""
+        return self._classifier.ready and any(child.ready is not None for child in self._roster.children.values())
 
     @property
     def model(self) -> str:
@@ -249,14 +253,9 @@ class Watchers:
 
     def _joined(self, child: WatcherChild) -> None:
         assert child.ready is not None  # noqa: S101 - for mypy: this is what being called means
-        self._model, self._labels = child.ready.model, child.ready.labels
-        log.info(
-            "watcher_ready",
-            watcher=child.member,
-            pid=child.pid,
-            model=child.ready.model,
-            provider=child.ready.provider,
-        )
+        self._model, self._labels, provider = child.ready.model, child.ready.labels, child.ready.provider
+        metrics.MODEL_INFO.info({"model": self._model, "provider": provider})
+        log.info("watcher_ready", watcher=child.member, pid=child.pid, model=self._model, provider=provider)
         self._became_ready.set()
         self._roster.count_ready()
         if self._roster.quarantine.is_member(child.member):

@@ -126,9 +126,9 @@ def test_a_model_that_cannot_run_is_a_fault_and_never_silently_another(
 
 def test_what_libraries_print_does_not_reach_the_seam() -> None:
     program = (
-        "import os\nfrom monitor.watch.watcher import _claim_pipes, SeamWriter\n"
+        "import os\nfrom monitor.watch.process import claim_pipes, SeamWriter\n"
         "from monitor.watch.messages import Ping\n"
-        "seam_in, seam_out = _claim_pipes()\n"
+        "seam_in, seam_out = claim_pipes()\n"
         "print('noise'); os.write(1, b'more noise')\n"
         "assert os.read(0, 10) == b''\n"
         "assert seam_in.read() == b'word'\n"

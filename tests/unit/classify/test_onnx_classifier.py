@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from monitor.classify.onnx_classifier import OnnxClassifier
@@ -118,28 +117,3 @@ def test_a_truncated_self_test_refuses_the_package(tmp_path: Path) -> None:
     (folder / "self_test.npz").write_bytes((folder / "self_test.npz").read_bytes()[:100])
     with pytest.raises(ModelPackageError, match=r"is no \.npz"):
         OnnxClassifier(load_package(folder))
-
-
-def test_a_provider_that_is_not_installed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ClassifierError, match="this ONNX Runtime has no provider tensorrt"):
-        OnnxClassifier(load_package(toys.write_motion_package(tmp_path)), provider="tensorrt")
-
-
-def test_an_unknown_provider_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ClassifierError, match="unknown provider gpu: use one of cpu, cuda, tensorrt, openvino, coreml"):
-        OnnxClassifier(load_package(toys.write_motion_package(tmp_path)), provider="gpu")
-
-
-def test_a_silent_fall_back_to_the_cpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What ONNX Runtime does where the provider is built in but its libraries are missing: a session, on the CPU.
-    package = load_package(toys.write_motion_package(tmp_path))
-    real = ort.InferenceSession
-
-    def falls_back(model: bytes, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
-        assert providers == ["CUDAExecutionProvider"]
-        return real(model, options, providers=["CPUExecutionProvider"])
-
-    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(ort, "InferenceSession", falls_back)
-    with pytest.raises(ClassifierError, match="asked for provider cuda, got CPUExecutionProvider"):
-        OnnxClassifier(package, provider="cuda")
