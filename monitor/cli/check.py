@@ -71,32 +71,24 @@ def _problems_of(look: Callable[[LoadedConfig], None], loaded: LoadedConfig) -> 
 
 
 def _check_protocols(loaded: LoadedConfig) -> None:
-    from monitor.incidents.library import load_protocols  # noqa: PLC0415 - keeps `--help` fast
+    from monitor.daemon.protocols import choose_protocols  # noqa: PLC0415 - keeps `--help` fast
+    from monitor.incidents.library import load_protocol_templates  # noqa: PLC0415
     from monitor.shipped import protocols_dir  # noqa: PLC0415
 
-    config = loaded.config
-    known = load_protocols(config.protocol.directory or protocols_dir())
-    used: list[tuple[tuple[str | int, ...], str | None]] = [(("protocol", "default"), config.protocol.default)]
-    used += [(("servers", index, "protocol"), server.protocol) for index, server in enumerate(config.servers)]
-    mend = f"use one of {', '.join(known)}"
-    unknown = [
-        loaded.problem(path, "there is no such protocol", mend) for path, name in used if name and name not in known
-    ]
-    if unknown:
-        raise ProblemsError(unknown)
+    choose_protocols(loaded, load_protocol_templates(loaded.config.protocol.directory or protocols_dir()), None)
 
 
 def _check_model(loaded: LoadedConfig) -> None:
     from monitor.classify.onnx_classifier import OnnxClassifier  # noqa: PLC0415 - onnxruntime takes a while
-    from monitor.daemon.model import chosen_package  # noqa: PLC0415
+    from monitor.classify.package import find_package, load_package  # noqa: PLC0415
     from monitor.daemon.remote import remote_settings  # noqa: PLC0415
     from monitor.errors import ClassifierError  # noqa: PLC0415
 
     watch = loaded.config.watch
     try:
-        package = chosen_package(loaded)
+        package = load_package(find_package(watch.model, watch.models_dir))
         if (remote := remote_settings(loaded, package, os.environ)) is None:
-            OnnxClassifier(package, watch.provider)  # tests itself
+            OnnxClassifier(package)  # tests itself
         else:
             from monitor.classify.kserve_classifier import KServeClassifier  # noqa: PLC0415 - an extra
 

@@ -211,13 +211,6 @@ class WatchSection(Section):
     """Folder of model packages; the shipped ones by default."""
     remote: RemoteSection | None = None
     """Where the model runs, if its package says that it is on an inference server."""
-    model_variant: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
-    """Which of the package's variants to run, such as `int8` or `fp16`; its main file by default."""
-    provider: Literal["cpu", "cuda", "tensorrt", "openvino", "coreml"] = "cpu"
-    """ONNX Runtime's execution provider. It must be installed; falling back to another one is an error."""
-    classifier: Literal["auto", "own", "shared"] = "auto"
-    """`own`: every watcher runs the model itself. `shared`: one process runs it for all watchers (Linux). `auto`: own with
-    `cpu`, shared with every other provider, so that the model is on the accelerator once."""
     open_timeout: Duration = 10.0
     """How long opening a stream may take."""
     read_timeout: Duration = 5.0
@@ -282,11 +275,40 @@ class DetectionSection(Section):
     """How long a stream must stay quiet before a detection clears."""
 
 
+ProtocolValues = dict[Name, str | int]
+
+
+class ProtocolRule(Section):
+    """Streams that run under another protocol, or with other values of its parameters."""
+
+    server: Name | None = None
+    """Only streams of this media server; of any by default."""
+    app: str = Field(default="*", min_length=1)
+    """Only streams of applications whose name matches; `*`, `?` and `[abc]` stand for any letters, one, or one of these."""
+    name: str = Field(default="*", min_length=1)
+    """Only streams whose name matches, in the same way."""
+    protocol: Name | None = None
+    """Their protocol; the one that they would have otherwise by default."""
+    parameters: ProtocolValues = {}
+    """Values for the protocol's parameters, by name; those that it declares as defaults otherwise."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> ProtocolRule:
+        if self.protocol is None and not self.parameters:
+            message = "a rule that changes nothing: name protocol or parameters"
+            raise ValueError(message)
+        return self
+
+
 class ProtocolSection(Section):
     """Which protocol runs."""
 
     default: Name = "assisted"
     """Protocol for servers that name none."""
+    parameters: ProtocolValues = {}
+    """Values for the default protocol's parameters, by name; those that it declares as defaults otherwise."""
+    rules: tuple[ProtocolRule, ...] = ()
+    """Other protocols or values for some streams; of several rules that match a stream, the first counts."""
     directory: AnchoredPath | None = None
     """Folder of protocol files; the shipped ones by default."""
 

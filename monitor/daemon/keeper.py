@@ -12,6 +12,7 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.daemon.discovery import Changes, compare
+from monitor.daemon.protocols import StreamRule
 from monitor.daemon.streams import StreamRegistry, WatchedStream
 from monitor.detect.persistence import DetectionRule, Detector, Raised
 from monitor.errors import MediaServerError
@@ -29,7 +30,7 @@ from monitor.protocol.events import (
     WatchChanged,
 )
 from monitor.servers.port import EndsStreams, LiveStream, MediaServer
-from monitor.vocabulary import Posture, WatchState
+from monitor.vocabulary import Posture, StreamRef, WatchState
 from monitor.watch.messages import Observation, StreamStatus
 
 _TICK_S = 1.0
@@ -62,6 +63,11 @@ class ServerPolicy:
     definition: Definition
     dry_run: bool
     names_are_secret: bool
+    rules: tuple[StreamRule, ...] = ()
+
+    def definition_for(self, ref: StreamRef) -> Definition:
+        """Return the protocol in force on a stream of this server: that of the first rule that matches, or its own."""
+        return next((rule.definition for rule in self.rules if rule.matches(ref)), self.definition)
 
 
 class Keeper:
@@ -249,7 +255,7 @@ class Keeper:
         incident = self._engine.open_incident(stream_id)
         stream = WatchedStream(
             live=live,
-            definition=policy.definition,
+            definition=policy.definition_for(live.ref),
             detector=Detector(self._rules, severities=incident.state.severities if incident else None),
             dry_run=policy.dry_run,
             title=stream_id if policy.names_are_secret else f"{live.ref.app}/{live.ref.name}",

@@ -11,19 +11,18 @@ from sqlalchemy import URL
 
 from monitor import shipped
 from monitor.alerts.receivers import Receiver, build_receivers
-from monitor.classify.package import ModelPackage
+from monitor.classify.package import ModelPackage, find_package, load_package
 from monitor.config.loading import LoadedConfig
 from monitor.config.models import Config, WatchSection
 from monitor.config.secrets import resolve_secret
 from monitor.daemon.keeper import ServerPolicy
-from monitor.daemon.model import chosen_package
 from monitor.daemon.place import store_place
+from monitor.daemon.protocols import choose_protocols
 from monitor.daemon.remote import remote_settings
 from monitor.detect.persistence import DetectionRule
 from monitor.detect.rules import rules_for
-from monitor.errors import ConfigError, Problem
-from monitor.incidents.library import load_protocols
-from monitor.protocol.definition import Definition
+from monitor.incidents.library import load_protocol_templates
+from monitor.protocol.template import Template
 from monitor.vocabulary import StreamRef
 from monitor.watch.settings import WatchSettings
 from monitor.web.settings import WebSettings
@@ -56,13 +55,13 @@ def build_parts(loaded: LoadedConfig, environ: Mapping[str, str]) -> Parts:
         ProblemsError: a model package, protocol, secret or setting cannot be used.
     """
     config = loaded.config
-    package = chosen_package(loaded)
-    definitions = load_protocols(config.protocol.directory or shipped.protocols_dir())
+    package = load_package(find_package(config.watch.model, config.watch.models_dir))
+    templates = load_protocol_templates(config.protocol.directory or shipped.protocols_dir())
     return Parts(
         config=config,
         package=package,
         rules=rules_for(config.detection, package),
-        policies=_policies(loaded, definitions, package),
+        policies=_policies(loaded, templates, package),
         receivers=build_receivers(config.alerts.receivers, environ, config_file=str(loaded.file)),
         web=WebSettings.from_config(config.web, lambda secret: resolve_secret(secret, environ).get_secret_value()),
         watch=replace(
@@ -78,9 +77,6 @@ def watch_settings(section: WatchSection) -> WatchSettings:
     return WatchSettings(
         model=section.model,
         models_dir=section.models_dir,
-        model_variant=section.model_variant,
-        provider=section.provider,
-        classifier=section.classifier,
         watchers=section.watchers or cores,
         open_timeout_s=section.open_timeout,
         read_timeout_s=section.read_timeout,
@@ -92,27 +88,16 @@ def watch_settings(section: WatchSection) -> WatchSettings:
 
 
 def _policies(
-    loaded: LoadedConfig, definitions: Mapping[str, Definition], package: ModelPackage
+    loaded: LoadedConfig, templates: Mapping[str, Template], package: ModelPackage
 ) -> dict[str, ServerPolicy]:
     config = loaded.config
-    policies: dict[str, ServerPolicy] = {}
-    problems: list[Problem] = []
-    for index, server in enumerate(config.servers):
-        path = ("servers", index, "protocol") if server.protocol else ("protocol", "default")
-        name = server.protocol or config.protocol.default
-        definition = definitions.get(name)
-        if definition is None:
-            problems.append(loaded.problem(path, "there is no protocol of this name", f"use {', '.join(definitions)}"))
-            continue
-        unknown = definition.labels - set(package.manifest.labels)
-        if unknown:
-            what = f"its protocol waits for labels that the model does not give: {', '.join(sorted(unknown))}"
-            problems.append(loaded.problem(path, what, f"the model gives {', '.join(package.manifest.labels)}"))
-        policies[server.name] = ServerPolicy(
-            definition=definition,
+    chosen = choose_protocols(loaded, templates, package.manifest.labels)
+    return {
+        server.name: ServerPolicy(
+            definition=chosen[server.name].default,
             dry_run=config.dry_run or server.dry_run,
             names_are_secret=server.names_are_secret,
+            rules=chosen[server.name].rules,
         )
-    if problems:
-        raise ConfigError(problems)
-    return policies
+        for server in config.servers
+    }

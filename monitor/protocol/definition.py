@@ -88,6 +88,12 @@ class Effect:
     kind: EffectKind
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
+    @property
+    def kinds(self) -> tuple[EffectKind, ...]:
+        """Its kind, and the one that takes its place on a media server that cannot do it, if one is named."""
+        instead = self.parameters.get("else")
+        return (self.kind,) if instead is None else (self.kind, EffectKind(str(instead)))
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:

@@ -34,8 +34,8 @@ class Edge:
         return ("states", self.source, "on", self.index)
 
     def asks(self, *kinds: EffectKind) -> bool:
-        """Return whether one pass asks for an effect of any of these kinds."""
-        return any(effect.kind in kinds for effect in self.effects)
+        """Return whether one pass asks, on some media server, for an effect of any of these kinds."""
+        return any(kind in kinds for effect in self.effects for kind in effect.kinds)
 
     def effect_paths(self, definition: Definition) -> Iterator[tuple[Effect, Path]]:
         """Yield each effect with where the file says it."""

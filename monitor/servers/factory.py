@@ -7,7 +7,7 @@ from typing import assert_never
 from monitor.config.models import AnyServer, EmbeddedServer, NginxRtmpServer, StaticServer
 from monitor.servers.embedded.adapter import EmbeddedMediaServer
 from monitor.servers.nginx_rtmp.adapter import NginxRtmpMediaServer
-from monitor.servers.port import MediaServer
+from monitor.servers.port import Capabilities, MediaServer
 from monitor.servers.static.adapter import StaticMediaServer
 
 
@@ -31,3 +31,8 @@ def build_server(section: AnyServer, *, gate_url: str) -> MediaServer:
             return StaticMediaServer(section)
         case _:
             assert_never(section)
+
+
+def capabilities_of(section: AnyServer) -> Capabilities:
+    """Return what a media server can do as it is configured, without asking it; errors as for `build_server`."""
+    return build_server(section, gate_url="").capabilities

@@ -25,25 +25,26 @@ def unhandled_outcome(definition: Definition, edges: tuple[Edge, ...]) -> Iterat
     }
     for edge in edges:
         for effect, path in edge.effect_paths(definition):
-            if effect.kind not in consequences:
-                continue
-            handled = {
-                outcome
-                for transition in definition.states[edge.target].transitions
-                if isinstance(transition.trigger, OnEffect) and transition.guard is None
-                for outcome in transition.trigger.outcomes
-                if transition.trigger.kind is effect.kind
-            }
-            # What a media server cannot do at all is looked at when the protocol is bound to one.
-            wanted = (EffectOutcome.SUCCEEDED, EffectOutcome.FAILED, EffectOutcome.UNVERIFIED)
-            ignored = [outcome.value for outcome in wanted if outcome not in handled]
-            if ignored:
-                yield Finding(
-                    path,
-                    f"state {edge.target!r} does not react to {effect.kind.value} {' or '.join(ignored)}: "
-                    f"{consequences[effect.kind]}",
-                    f"add {{effect: {effect.kind.value}, outcome: [{', '.join(ignored)}], …}} there, without if:",
-                )
+            for kind in effect.kinds:
+                if kind not in consequences:
+                    continue
+                handled = {
+                    outcome
+                    for transition in definition.states[edge.target].transitions
+                    if isinstance(transition.trigger, OnEffect) and transition.guard is None
+                    for outcome in transition.trigger.outcomes
+                    if transition.trigger.kind is kind
+                }
+                # What a media server cannot do at all is looked at when the protocol is bound to one.
+                wanted = (EffectOutcome.SUCCEEDED, EffectOutcome.FAILED, EffectOutcome.UNVERIFIED)
+                ignored = [outcome.value for outcome in wanted if outcome not in handled]
+                if ignored:
+                    yield Finding(
+                        path,
+                        f"state {edge.target!r} does not react to {kind.value} {' or '.join(ignored)}: "
+                        f"{consequences[kind]}",
+                        f"add {{effect: {kind.value}, outcome: [{', '.join(ignored)}], …}} there, without if:",
+                    )
 
 
 def unasked_outcome(edges: tuple[Edge, ...]) -> Iterator[Finding]:
@@ -112,8 +113,8 @@ def no_way_back(definition: Definition, edges: tuple[Edge, ...]) -> Iterator[Fin
         landings = [edge for edge in edges if harm.done_by(edge) and stuck(edge.target)]
         for edge in landings:
             for effect, path in edge.effect_paths(definition):
-                if effect.kind in harm.kinds:
-                    yield Finding(path, f"nobody can take this {effect.kind.value} back if it was a mistake", mend)
+                for kind in set(effect.kinds) & set(harm.kinds):
+                    yield Finding(path, f"nobody can take this {kind.value} back if it was a mistake", mend)
         if landings:
             continue
         lasting = harm.lasts_in(edges)

@@ -64,7 +64,7 @@ def config_ref(section: str, key: str) -> bool:
 def test_defaults_in_the_schema_are_what_one_may_write() -> None:
     for definition in config_schema()["$defs"].values():
         for field in definition["properties"].values():
-            kinds = {"string": str, "boolean": bool, "integer": int, "number": float, "array": list}
+            kinds = {"string": str, "boolean": bool, "integer": int, "number": float, "array": list, "object": dict}
             if "default" in field and "type" in field:
                 assert isinstance(field["default"], kinds[field["type"]])
 
