@@ -24,6 +24,7 @@ from monitor.evaluation.evaluation import POSTURES, evaluate
 from monitor.evaluation.figures import Method
 from monitor.evaluation.listing import read_listing
 from monitor.evaluation.metrics import RESAMPLES
+from monitor.evaluation.scoring_rows import ModelChoice
 from monitor.evaluation.table import print_evaluation
 from monitor.incidents.library import load_protocols
 from monitor.logs import configure_logging
@@ -107,8 +108,8 @@ def evaluate_command(
         found = evaluate(
             rows,
             skipped,
-            package.folder,
-            model=package.name,
+            ModelChoice(package.folder),
+            name=package.name,
             method=method,
             jobs=jobs or len(os.sched_getaffinity(0)),
             on_done=tell,

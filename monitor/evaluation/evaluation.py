@@ -16,7 +16,7 @@ from monitor.evaluation.judging import Judged, Onsets, judge, onsets_of_cut, ons
 from monitor.evaluation.listing import ClipRow, Skipped
 from monitor.evaluation.metrics import ReliabilityBin, expected_calibration_error, reliability
 from monitor.evaluation.scoring import Cost, ScoredFile
-from monitor.evaluation.scoring_rows import score_rows
+from monitor.evaluation.scoring_rows import ModelChoice, score_rows
 from monitor.evaluation.stitching import LabelledTrack, StitchedStream, stitch
 from monitor.vocabulary import Posture, Severity
 
@@ -112,9 +112,9 @@ class Evaluation:
 def evaluate(
     rows: Sequence[ClipRow],
     skipped: Sequence[Skipped],
-    package_folder: Path,
+    model: ModelChoice,
     *,
-    model: str,
+    name: str,
     method: Method,
     jobs: int,
     on_done: Callable[[int], None] = lambda _done: None,
@@ -124,8 +124,8 @@ def evaluate(
     Args:
         rows: The clips.
         skipped: Rows that were left out already; only passed on.
-        package_folder: The model package.
-        model: Its name.
+        model: What scores them.
+        name: What to call it, ``name@version``.
         method: How to judge; `sampling` is ``calm`` or ``close``.
         jobs: Processes at work.
         on_done: Called with how many clips have been scored.
@@ -133,12 +133,12 @@ def evaluate(
     Raises:
         LivecordonError: not one clip could be scored (`reason` ``nothing_to_evaluate``), or the model failed.
     """
-    scored, failed = score_rows(rows, package_folder, POSTURES[method.sampling], jobs=jobs, on_done=on_done)
+    scored, failed = score_rows(rows, model, POSTURES[method.sampling], jobs=jobs, on_done=on_done)
     left_out = tuple(sorted((*skipped, *failed), key=lambda one: one.line))
     if not scored:
         because = "".join(f"\n  line {one.line}: {one.path}: {one.what}" for one in left_out[:10])
         raise LivecordonError(f"not one clip could be scored{because}", reason="nothing_to_evaluate")
-    return summarise(scored, left_out, model=model, method=method)
+    return summarise(scored, left_out, model=name, method=method)
 
 
 def summarise(

@@ -13,11 +13,39 @@ from pathlib import Path
 from monitor.classify.onnx_classifier import OnnxClassifier
 from monitor.classify.package import load_package
 from monitor.classify.port import Classifier
-from monitor.errors import LivecordonError, SourceError
+from monitor.errors import ClassifierError, LivecordonError, SourceError
 from monitor.evaluation.listing import ClipRow, Skipped
 from monitor.evaluation.scoring import ScoredFile, score_file
 from monitor.logs import configure_logging
 from monitor.vocabulary import Posture
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Which model package scores, and how.
+
+    Attributes:
+        folder: The package's.
+        variant: Name of one of its variants; None for its main file.
+        provider: ONNX Runtime's execution provider, as `OnnxClassifier` takes it.
+    """
+
+    folder: Path
+    variant: str | None = None
+    provider: str = "cpu"
+
+    def build(self) -> Classifier:
+        """Load the package and run its self-test.
+
+        Raises:
+            ModelPackageError, ClassifierError: it cannot be used, or runs on a server and not here.
+        """
+        package = load_package(self.folder, self.variant)
+        if package.manifest.remote is not None:
+            raise ClassifierError(
+                f"{package.name} runs on an inference server; evaluate a package that holds its model"
+            )
+        return OnnxClassifier(package, self.provider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +62,7 @@ _classifier: Classifier | None = None
 
 def score_rows(
     rows: Sequence[ClipRow],
-    package_folder: Path,
+    model: ModelChoice,
     postures: Sequence[Posture],
     *,
     jobs: int,
@@ -44,7 +72,7 @@ def score_rows(
 
     Args:
         rows: What to score.
-        package_folder: The model package; each process loads and tests it.
+        model: The model; each process loads and tests it.
         postures: In which to sample.
         jobs: Processes at work; with 1, it is done in this one.
         on_done: Called with how many rows are done.
@@ -62,16 +90,17 @@ def score_rows(
         done[number] = found
         on_done(len(done))
 
+    # Here in any case: a model that cannot be used has to fail with its own words, not as a pool that broke.
+    classifier = model.build()
     if jobs == 1 or len(rows) < 2:
-        classifier = OnnxClassifier(load_package(package_folder))
         for number, row in enumerate(rows):
             keep(number, _scored(row.file, classifier, postures))
     else:
-        _score_in_processes(rows, package_folder, postures, jobs, keep)
+        _score_in_processes(rows, model, postures, jobs, keep)
         # Whatever a dead process took with it is tried again alone, which shows who killed it.
         for number, row in enumerate(rows):
             if number not in done:
-                _score_in_processes([row], package_folder, postures, 1, partial(_keep_at, keep, number))
+                _score_in_processes([row], model, postures, 1, partial(_keep_at, keep, number))
                 if number not in done:
                     keep(number, _Failure("crashed", "the process that decoded it died"))
     scored, skipped = [], []
@@ -86,14 +115,14 @@ def score_rows(
 
 def _score_in_processes(
     rows: Sequence[ClipRow],
-    package_folder: Path,
+    model: ModelChoice,
     postures: Sequence[Posture],
     jobs: int,
     keep: _Keep,
 ) -> None:
     """Score until all is done or a process has died."""
     pool = ProcessPoolExecutor(
-        min(jobs, len(rows)), multiprocessing.get_context("spawn"), initializer=_begin, initargs=(package_folder,)
+        min(jobs, len(rows)), multiprocessing.get_context("spawn"), initializer=_begin, initargs=(model,)
     )
     numbers: dict[Future[ScoredFile | _Failure], int] = {}
     try:
@@ -111,10 +140,10 @@ def _keep_at(keep: _Keep, number: int, _place: int, found: ScoredFile | _Failure
     keep(number, found)
 
 
-def _begin(package_folder: Path) -> None:
+def _begin(model: ModelChoice) -> None:
     global _classifier  # noqa: PLW0603 - a pool's processes have no other place for what they keep
     configure_logging("error")
-    _classifier = OnnxClassifier(load_package(package_folder))
+    _classifier = model.build()
 
 
 def _score_here(file: Path, postures: Sequence[Posture]) -> ScoredFile | _Failure:

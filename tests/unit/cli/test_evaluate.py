@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,24 @@ def test_json_tells_what_was_asked_for(toys: Path, capsys: pytest.CaptureFixture
     ]
     assert found["onset"]["streams"] == 2
     assert found["onset"]["review"]["noticed"] + found["onset"]["review"]["before"] == 2
+
+
+def test_every_key_is_explained(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "evaluating.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", page))
+    assert keys(evaluated(toys, capsys, "--jobs", "1")) - {"staged", "ordinary", "bright"} - named == EXPLAINED_BY_NAME
+
+
+EXPLAINED_BY_NAME = {"threshold", "hits", "of", "clear_ratio", "clear_after_s"}
+"""Those of the rules are the configuration's own words."""
+
+
+def keys(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(keys, value))
+    if not isinstance(value, dict):
+        return set()
+    return {key.removesuffix("_ci95") for key in value}.union(*map(keys, value.values()))
 
 
 def test_false_alarms_are_those_of_detector_and_protocol(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:

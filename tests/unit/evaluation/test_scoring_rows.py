@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from monitor.errors import ModelPackageError
 from monitor.evaluation import scoring_rows
 from monitor.evaluation.listing import ClipRow
-from monitor.evaluation.scoring_rows import score_rows
+from monitor.evaluation.scoring_rows import ModelChoice, score_rows
 from monitor.vocabulary import Posture
 from tests.fakes.footage import Footage, film
 from tests.fakes.model_packages import write_image_package
@@ -30,10 +31,21 @@ def test_a_file_that_kills_its_process_costs_no_other(tmp_path: Path, monkeypatc
     os.mkfifo(tmp_path / "deadly.mp4")
     done: list[int] = []
     monkeypatch.setattr(scoring_rows, "_score_here", _or_die)
-    scored, skipped = score_rows(rows, package, (Posture.CALM,), jobs=2, on_done=done.append)
+    scored, skipped = score_rows(rows, ModelChoice(package), (Posture.CALM,), jobs=2, on_done=done.append)
     assert [row.path for row, _ in scored] == ["a.mp4", "b.mp4", "c.mp4"]
     assert [(one.line, one.path, one.reason) for one in skipped] == [(3, "deadly.mp4", "crashed")]
     assert done == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_model_that_cannot_be_used_says_so_itself(tmp_path: Path, jobs: int) -> None:
+    package = write_image_package(tmp_path / "model", test_scores=[[0.5], [0.5]])
+    rows = [
+        ClipRow(line, str(line), tmp_path / str(line), violent=False, dataset="d", group="g", grouped=True)
+        for line in (2, 3)
+    ]
+    with pytest.raises(ModelPackageError, match="self-test"):
+        score_rows(rows, ModelChoice(package), (Posture.CALM,), jobs=jobs)
 
 
 _score_here = scoring_rows._score_here
