@@ -65,7 +65,10 @@ def show_classifiers(vitals: Vitals, views: Sequence[WatcherView]) -> None:
     # One watcher without any scores is worse than all others with the fallback's.
     lost = next((stats.classifier_trouble for stats in troubled if not stats.classifier_serving), "")
     fallback = "" if lost or not serving else serving[-1]
-    if (vitals.classifier_lost, vitals.fallback) != (lost, fallback):
-        metrics.MODEL_INFO.info({"model": fallback or vitals.model, "provider": "fallback" if fallback else ""})
+    if fallback:
+        # Time and again: a watcher that starts meanwhile says what it should be.
+        metrics.MODEL_INFO.info({"model": fallback, "provider": "fallback"})
+    elif vitals.fallback:
+        metrics.MODEL_INFO.info({"model": vitals.model, "provider": "kserve_v2"})
     vitals.classifier_lost, vitals.fallback = lost, fallback
     vitals.classifier_trouble = troubled[0].classifier_trouble if troubled else ""

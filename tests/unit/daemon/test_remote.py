@@ -108,7 +108,7 @@ def test_a_fallback_is_seen_everywhere_but_does_the_work() -> None:
     show_classifiers(vitals, [view(), view()])
     assert model_check(vitals) == (True, "big@1.0.0")
     assert metrics.CLASSIFIER_DEGRADED._value.get() == 0
-    assert model_info() == {"model": "big@1.0.0", "provider": ""}
+    assert model_info() == {"model": "big@1.0.0", "provider": "kserve_v2"}
 
 
 def test_no_scores_at_all_are_a_failure() -> None:
