@@ -80,15 +80,15 @@ def _check_protocols(loaded: LoadedConfig) -> None:
 
 def _check_model(loaded: LoadedConfig) -> None:
     from monitor.classify.onnx_classifier import OnnxClassifier  # noqa: PLC0415 - onnxruntime takes a while
-    from monitor.classify.package import find_package, load_package  # noqa: PLC0415
+    from monitor.daemon.model import chosen_package  # noqa: PLC0415
     from monitor.daemon.remote import remote_settings  # noqa: PLC0415
     from monitor.errors import ClassifierError  # noqa: PLC0415
 
     watch = loaded.config.watch
     try:
-        package = load_package(find_package(watch.model, watch.models_dir))
+        package = chosen_package(loaded)
         if (remote := remote_settings(loaded, package, os.environ)) is None:
-            OnnxClassifier(package)  # tests itself
+            OnnxClassifier(package, watch.provider)  # tests itself
         else:
             from monitor.classify.kserve_classifier import KServeClassifier  # noqa: PLC0415 - an extra
 

@@ -211,6 +211,13 @@ class WatchSection(Section):
     """Folder of model packages; the shipped ones by default."""
     remote: RemoteSection | None = None
     """Where the model runs, if its package says that it is on an inference server."""
+    model_variant: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    """Which of the package's variants to run, such as `int8` or `fp16`; its main file by default."""
+    provider: Literal["cpu", "cuda", "tensorrt", "openvino", "coreml"] = "cpu"
+    """ONNX Runtime's execution provider. It must be installed; falling back to another one is an error."""
+    classifier: Literal["auto", "own", "shared"] = "auto"
+    """`own`: every watcher runs the model itself. `shared`: one process runs it for all watchers (Linux). `auto`: own with
+    `cpu`, shared with every other provider, so that the model is on the accelerator once."""
     open_timeout: Duration = 10.0
     """How long opening a stream may take."""
     read_timeout: Duration = 5.0

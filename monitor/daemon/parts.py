@@ -11,11 +11,12 @@ from sqlalchemy import URL
 
 from monitor import shipped
 from monitor.alerts.receivers import Receiver, build_receivers
-from monitor.classify.package import ModelPackage, find_package, load_package
+from monitor.classify.package import ModelPackage
 from monitor.config.loading import LoadedConfig
 from monitor.config.models import Config, WatchSection
 from monitor.config.secrets import resolve_secret
 from monitor.daemon.keeper import ServerPolicy
+from monitor.daemon.model import chosen_package
 from monitor.daemon.place import store_place
 from monitor.daemon.protocols import choose_protocols
 from monitor.daemon.remote import remote_settings
@@ -55,7 +56,7 @@ def build_parts(loaded: LoadedConfig, environ: Mapping[str, str]) -> Parts:
         ProblemsError: a model package, protocol, secret or setting cannot be used.
     """
     config = loaded.config
-    package = load_package(find_package(config.watch.model, config.watch.models_dir))
+    package = chosen_package(loaded)
     templates = load_protocol_templates(config.protocol.directory or shipped.protocols_dir())
     return Parts(
         config=config,
@@ -77,6 +78,9 @@ def watch_settings(section: WatchSection) -> WatchSettings:
     return WatchSettings(
         model=section.model,
         models_dir=section.models_dir,
+        model_variant=section.model_variant,
+        provider=section.provider,
+        classifier=section.classifier,
         watchers=section.watchers or cores,
         open_timeout_s=section.open_timeout,
         read_timeout_s=section.read_timeout,
