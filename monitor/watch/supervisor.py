@@ -242,12 +242,13 @@ class Watchers:
             # Streams first: the dead process can wait, they cannot.
             del self._roster.children[member]
             self._deaths.left(child, ending)
+            if ending.detail != "retired":
+                metrics.WATCHER_RESTARTS.labels(ending.reason).inc()
         finally:
             self._roster.children.pop(member, None)
             self._roster.count_ready()
             status = await child.reap()
         if ending.detail != "retired":
-            metrics.WATCHER_RESTARTS.labels(ending.reason).inc()
             log.warning("watcher_ended", watcher=member, reason=ending.reason, detail=ending.detail, status=status)
         return child.ready is not None and self._clock.monotonic_s() - child.ready_at_s >= _HEALTHY_AFTER_S
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from monitor.vocabulary import WatchState
+from monitor.vocabulary import Posture, WatchState
 from monitor.watch.framing import decode_downward, encode_frame, read_frame
 from monitor.watch.messages import (
     Assign,
@@ -34,6 +34,7 @@ from monitor.watch.messages import (
     RequestEvidence,
     RequestVideo,
     SetPosture,
+    StreamCost,
     StreamStatus,
     Video,
     WatcherFault,
@@ -121,6 +122,15 @@ def _stopped(_stream: Assign) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def _failing(stream: Assign) -> None:
+    tries = stream.tries + 1
+    _send(StreamStatus(stream.stream_id, WatchState.FAILED, "open_failed", tries=tries))
+
+
+def _dear(stream: Assign) -> None:
+    _ok(stream)
+
+
 def _chatty(stream: Assign) -> None:
     sys.stderr.write('{"event": "told_by_watcher", "level": "warning", "number": 7}\n')
     sys.stderr.write("rtmp://user:hunter2@example.org/live/key is what a library prints\n")
@@ -143,6 +153,8 @@ _BEHAVIOURS: dict[str, Callable[[Assign], None]] = {
         _deaf,
         _stuck,
         _silent,
+        _failing,
+        _dear,
         _stopped,
         _chatty,
     )
@@ -178,6 +190,12 @@ def _video(request: RequestVideo) -> Video:
     return Video(request.request_id, request.stream_id, (file,))
 
 
+def _costs() -> tuple[StreamCost, ...]:
+    dear = [stream for stream in _streams.values() if _behaviour(stream) == "dear"]
+    false = [StreamCost("somebody-elses", Posture.FULL, 1.0)] if dear else []
+    return (*false, *(StreamCost(stream.stream_id, Posture.CALM, 0.5) for stream in dear))
+
+
 def _obey(message: Downward) -> None:
     match message:
         case Assign() as stream:
@@ -197,7 +215,7 @@ def _obey(message: Downward) -> None:
             _send(_video(request))
         case Ping(number=number):
             dropped = {"superseded": _state["dropped"]}
-            stats = WatcherStats(_state["scored"], dropped, 0.0, 0.0, 0)
+            stats = WatcherStats(_state["scored"], dropped, 0.0, 0.0, 0, costs=_costs())
             _send(Pong(number, _state["progress"], stats))
 
 

@@ -15,6 +15,8 @@ from monitor.video.ring import PacketRing
 from monitor.video.source import KeptSample, SourceInfo
 from monitor.vocabulary import Posture
 
+HD = SourceInfo("h264", 1280, 720, 30.0, "flv")
+
 SPEC = ClipSpec(frames=2, spacing_s=0.1, width=4, height=4)
 
 UNTIL_STOPPED = "until stopped"
@@ -55,6 +57,7 @@ class Script:
     live: list[bool] = field(default_factory=list)
     postures: list[Posture] = field(default_factory=list)
     unhang: threading.Event = field(default_factory=threading.Event)
+    info: SourceInfo = HD
 
     def open(self, url: str, *, open_timeout_s: float, read_timeout_s: float, live: bool) -> ScriptedSource:
         """Open as `VideoSource.open` does."""
@@ -63,7 +66,7 @@ class Script:
         self.live.append(live)
         if isinstance(steps, BaseException):
             raise steps
-        return ScriptedSource(self, steps)
+        return ScriptedSource(self, steps, self.info)
 
 
 @dataclass
@@ -72,7 +75,7 @@ class ScriptedSource:
 
     script: Script
     steps: Sequence[Step]
-    info: SourceInfo = field(default_factory=lambda: SourceInfo("h264", 1280, 720, 30.0, "flv"))
+    info: SourceInfo = HD
 
     def clips(
         self,

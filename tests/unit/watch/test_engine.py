@@ -12,6 +12,7 @@ from monitor.errors import ClassifierError
 from monitor.video.clip import Clip, ClipSpec
 from monitor.vocabulary import Posture, WatchState
 from monitor.watch import engine as engine_module
+from monitor.watch.cost import Cost
 from monitor.watch.engine import Engine, EngineSettings
 from monitor.watch.messages import (
     Assign,
@@ -119,6 +120,24 @@ def test_totals_and_progress_grow_and_outlive_their_streams() -> None:
         assert after.progress >= running_pong.progress
         assert bench.engine._leaving == []
         assert after.stats.decode_cpu_s >= running_pong.stats.decode_cpu_s
+
+
+def test_a_pong_tells_what_a_few_streams_cost_and_the_next_pong_what_others_do() -> None:
+    with running(Script([[UNTIL_STOPPED]])) as bench:
+        names = [f"s{number}" for number in range(20)]
+        for name in names:
+            bench.assign(name)
+            bench.engine._streams[name].cost.latest = Cost(Posture.CALM, 0.02, 0.5)
+        told = [[cost.stream_id for cost in bench.pong(number).stats.costs] for number in range(1, 5)]
+        assert [len(streams) for streams in told] == [8, 8, 4, 0]
+        assert sorted(stream_id for streams in told for stream_id in streams) == sorted(names)
+        bench.engine._inference.cpu_s, bench.engine._inference.clips_scored = 0.6, 100
+        for name in names:
+            bench.engine._streams[name].cost.latest = Cost(Posture.CALM, 0.02, 0.5)
+        (first, *_) = bench.pong(5).stats.costs
+        # Where the last round ended, the next one begins; and inference counts.
+        assert first.stream_id == told[2][0]
+        assert first.cores == pytest.approx(0.02 + 0.5 * 0.006)
 
 
 def test_evidence_holds_samples_and_scores_and_survives_release() -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from monitor.errors import NoVideoError, SourceError, SourceLimitError, SourceOpenError, SourceStalledError
+from monitor.video.source import SourceInfo
 from monitor.vocabulary import Posture, WatchState
 from monitor.watch.admission import DecodeAdmission
 from monitor.watch.backoff import Backoff
@@ -34,7 +35,16 @@ def said(statuses: list[StreamStatus]) -> list[tuple[WatchState, str]]:
 class Bench:
     """One stream watch with a scripted source, and all that it says."""
 
-    def __init__(self, script: Script, url: str, retry: Backoff | None, after_end: Backoff | None) -> None:
+    def __init__(
+        self,
+        script: Script,
+        url: str,
+        retry: Backoff | None,
+        after_end: Backoff | None,
+        *,
+        tries: int = 0,
+        openings: Openings | None = None,
+    ) -> None:
         self.script = script
         self.statuses: Recorder[StreamStatus] = Recorder()
         self.pending = PendingClips()
@@ -45,14 +55,16 @@ class Bench:
             open_timeout_s=1.0,
             read_timeout_s=1.0,
             decode_slots=DecodeAdmission(1),
-            openings=Openings(lambda: False),
+            openings=openings or Openings(lambda: False),
             nice=0,
             pending=self.pending,
             recent=self.recent,
             report=self.statuses,
         )
         quick = Backoff(0.01, 0.02)
-        self.watch = StreamWatch("s", url, Posture.CALM, ports, _retry=retry or quick, _after_end=after_end or quick)
+        self.watch = StreamWatch(
+            "s", url, Posture.CALM, ports, tries, _retry=retry or quick, _after_end=after_end or quick
+        )
 
     def until_said(self, *wanted: tuple[WatchState, str]) -> list[StreamStatus]:
         return self.statuses.until(lambda items: said(items)[: len(wanted)] == list(wanted))
@@ -60,9 +72,15 @@ class Bench:
 
 @contextmanager
 def watching(
-    script: Script, url: str = "rtmp://h/a/key", retry: Backoff | None = None, after_end: Backoff | None = None
+    script: Script,
+    url: str = "rtmp://h/a/key",
+    retry: Backoff | None = None,
+    after_end: Backoff | None = None,
+    *,
+    tries: int = 0,
+    openings: Openings | None = None,
 ) -> Iterator[Bench]:
-    bench = Bench(script, url, retry, after_end)
+    bench = Bench(script, url, retry, after_end, tries=tries, openings=openings)
     bench.watch.start()
     try:
         yield bench
@@ -280,3 +298,35 @@ def test_releasing_a_file_does_not_wait_for_its_next_clip() -> None:
         bench.watch.release()
         assert bench.watch.join(5)
         assert time.monotonic() - begun < 5
+
+
+def test_a_stream_of_no_size_is_called_watched_only_when_something_was_decoded() -> None:
+    script = Script([[SourceError("nothing to decode")], [SourceError("again")], [clip(1.0), UNTIL_STOPPED]])
+    script.info = SourceInfo("h264", 0, 0, None, "flv")
+    failed = (WatchState.FAILED, "source_failed")
+    with watching(script) as bench:
+        statuses = bench.until_said(OPENING, failed, OPENING, failed, OPENING, WATCHING)
+        assert statuses[-1].detail == "h264"
+
+
+def test_tries_that_failed_elsewhere_count_on() -> None:
+    script = Script([SourceOpenError("dead"), SourceOpenError("dead"), [clip(1.0), UNTIL_STOPPED]])
+    retry = Backoff(0.01, 1.0, immediate=1)
+    with watching(script, retry=retry, tries=6) as bench:
+        failed = (WatchState.FAILED, "open_failed")
+        statuses = bench.until_said(OPENING, failed, OPENING, failed, OPENING, WATCHING)
+        assert [status.tries for status in statuses] == [6, 7, 7, 8, 8, 8]
+        assert retry._tries == 8
+
+
+def test_a_stream_that_waits_for_its_turn_to_open_says_so_and_is_not_hung() -> None:
+    openings = Openings(lambda: False, most=1)
+    assert openings.enter(lambda: Posture.FULL, failed=False, stop=threading.Event(), on_wait=lambda: None)
+    with watching(Script([[clip(1.0), UNTIL_STOPPED]]), openings=openings) as bench:
+        bench.until_said((WatchState.OPENING, "waiting_to_open"))
+        assert bench.watch.silent_for_s() == 0.0
+        assert bench.script.opened == 0
+        openings.leave(failed=False)
+        bench.until_said((WatchState.OPENING, "waiting_to_open"), OPENING, WATCHING)
+    # It gave its place back.
+    assert openings.enter(lambda: Posture.CALM, failed=False, stop=threading.Event(), on_wait=lambda: None)

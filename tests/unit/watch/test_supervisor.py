@@ -17,6 +17,7 @@ from prometheus_client import Counter
 from monitor import metrics
 from monitor.clock import SystemClock
 from monitor.vocabulary import Posture, WatchState
+from monitor.watch.assignment import PRIOR_CORES
 from monitor.watch.messages import Observation, StreamStatus, WatcherFault
 from monitor.watch.settings import WatchSettings
 from monitor.watch.supervisor import Watchers
@@ -152,6 +153,28 @@ async def test_a_posture_reaches_the_watcher_and_survives_its_death() -> None:
         mark = len(daemon.observations)
         await until(lambda: len(daemon.observations) > mark)
         assert {observation.posture for observation, _ in daemon.observations[mark:]} == {Posture.FULL}
+
+
+async def test_how_often_a_stream_failed_goes_with_it_to_the_next_watcher() -> None:
+    async with supervised(replace(SETTINGS, watchers=1, spares=1)) as (watchers, daemon):
+        await all_ready(watchers, 2)
+        await assign(watchers, 1, "failing")
+        await until(lambda: daemon.statuses and daemon.statuses[-1].tries == 1)
+        pid = holder_of(watchers, "s0").pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: daemon.statuses[-1].tries == 2)
+
+
+async def test_what_streams_cost_is_reserved_where_they_are() -> None:
+    async with supervised() as (watchers, _):
+        await all_ready(watchers, 2)
+        await assign(watchers, 2, "dear")
+        await until(lambda: sum(view.reserved_cores for view in watchers.stats()) == pytest.approx(1.0))
+        assert [view.reserved_cores for view in watchers.stats()] == [pytest.approx(0.5), pytest.approx(0.5)]
+        # A cost that a watcher tells of a stream that it does not have counts for nothing.
+        assert watchers._roster.assignment.typical(Posture.FULL) == PRIOR_CORES[Posture.FULL]
+        await until(lambda: metrics.WATCHERS_RESERVED_CORES._value.get() == pytest.approx(1.0))
 
 
 async def test_nothing_is_heard_of_a_released_stream() -> None:
