@@ -31,6 +31,7 @@ NOT_IN_THE_EXAMPLE = {
     "alerts.receivers[].secrets[].file",
     "watch.remote.token.file",
     "watch.run_as_user",  # must be there, and needs root
+    "watch.run_as_user",  # must be there, and needs root
 }
 
 
