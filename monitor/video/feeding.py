@@ -80,6 +80,9 @@ class FrameFeed:
         self._arrivals: dict[int, float] = {}
         self._arrived_at = 0.0
         self._frame_s: float | None = None
+        # Where the next frame stands if it has no time of its own: where the first packet since the codec was empty does.
+        self._is_empty = True
+        self._begins_at_s: float | None = None
         self._late = 0
         self._kept_at_s: float | None = None
 
@@ -94,6 +97,8 @@ class FrameFeed:
             self._arrivals[read.packet.pts] = read.arrived_at
         with self._slot() as granted:
             if granted:
+                if self._is_empty:
+                    self._is_empty, self._begins_at_s = False, read.placed.time_s
                 self._show(self._decoder.decode(read.packet, skip), see)
 
     def drain(self, see: See) -> None:
@@ -101,6 +106,7 @@ class FrameFeed:
         with self._slot() as granted:
             if granted:
                 self._show(self._decoder.drain(), see)
+                self._is_empty = True
         self._arrivals.clear()
 
     def begin_again(self) -> None:
@@ -111,10 +117,11 @@ class FrameFeed:
         for frame in frames:
             arrived_at = self._arrived_at
             if frame.pts is None:
-                time_s = self._timeline.next_frame_s(self._frame_s)
+                time_s = self._timeline.next_frame_s(self._frame_s) if self._begins_at_s is None else self._begins_at_s
             else:
                 time_s = self._timeline.seconds(frame.pts)
                 arrived_at = self._arrivals.pop(frame.pts, arrived_at)
+            self._begins_at_s = None
             anew = False
             if self._frame_s is not None and time_s <= self._frame_s:
                 # Several late frames in a row mean that the one before them was false.

@@ -31,7 +31,6 @@ NOT_IN_THE_EXAMPLE = {
     "alerts.receivers[].secrets[].file",
     "watch.remote.token.file",
     "watch.run_as_user",  # must be there, and needs root
-    "watch.run_as_user",  # must be there, and needs root
 }
 
 
