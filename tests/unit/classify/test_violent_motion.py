@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,3 +123,16 @@ def test_every_rate_lies_within_its_interval() -> None:
 
 def test_the_model_stays_small() -> None:
     assert len(load_package(find_package("violent-motion")).model) <= 4 * 1024**2
+
+
+def test_loading_it_takes_at_most_60_mib() -> None:
+    # In a process of its own, from before the first import of ONNX Runtime; what a watcher has anyway is there already.
+    program = (
+        "import monitor.watch.watcher; from monitor.watch.confinement import resident_bytes; before = resident_bytes()\n"
+        "from monitor.classify.onnx_classifier import OnnxClassifier\n"
+        "from monitor.classify.package import find_package, load_package\n"
+        "classifier = OnnxClassifier(load_package(find_package('violent-motion')))\n"
+        "print(resident_bytes() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    assert 0 < int(done.stdout.splitlines()[-1]) <= 60 * 1024**2
