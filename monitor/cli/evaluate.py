@@ -93,7 +93,13 @@ def evaluate_command(
         _check_plot(plot)
     rows, skipped = read_listing(clips, root)
     config = load_config(config_file, os.environ).config
-    package = load_package(find_package(model or config.watch.model, config.watch.models_dir))
+    # The configuration's variant is one of the configuration's model.
+    choice = ModelChoice(
+        find_package(model or config.watch.model, config.watch.models_dir),
+        variant=config.watch.model_variant if model is None else None,
+        provider=config.watch.provider,
+    )
+    package = load_package(choice.folder, choice.variant)
     protocols = load_protocols(shipped.protocols_dir())
     method = Method(
         label=_label(label, package),
@@ -108,7 +114,7 @@ def evaluate_command(
         found = evaluate(
             rows,
             skipped,
-            ModelChoice(package.folder),
+            choice,
             name=package.name,
             method=method,
             jobs=jobs or len(os.sched_getaffinity(0)),

@@ -129,6 +129,10 @@ def figures(clips: Sequence[LabelledTrack], method: Method, *, ungrouped: int = 
         value = measure(None)
         return Measured(value, None if value is None else bootstrap.interval(measure))
 
+    def recall(threshold: float) -> Measured:
+        reached = scores >= threshold
+        return Measured(share(reached, violent), bootstrap.share_interval(reached, violent))
+
     flat = np.concatenate([np.asarray(found) for found in windows])
     flat_violent = np.repeat(violent, [len(found) for found in windows])
     by_kind = [
@@ -148,8 +152,8 @@ def figures(clips: Sequence[LabelledTrack], method: Method, *, ungrouped: int = 
         auc=measured(lambda weights: roc_auc(scores, violent, weights)),
         average_precision=measured(lambda weights: average_precision(scores, violent, weights)),
         auc_of_max=measured(lambda weights: roc_auc(highest, violent, weights)),
-        recall_review=measured(lambda weights: share(scores >= method.review, violent, weights)),
-        recall_act=measured(lambda weights: share(scores >= method.act, violent, weights)),
+        recall_review=recall(method.review),
+        recall_act=recall(method.act),
         false_review_share=share(scores >= method.review, ~violent),
         false_act_share=share(scores >= method.act, ~violent),
         windows_review=by_kind[0],

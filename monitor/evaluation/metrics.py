@@ -6,6 +6,7 @@ whole groups, instead of clips, makes intervals as wide as that calls for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,8 +19,9 @@ Bools = NDArray[np.bool_]
 
 RESAMPLES = 2000
 _FEWEST_VALID = 0.5
-_POISSON_UPPER_AT_ZERO = 3.689
-"""Upper end of the exact two-sided 95 % interval of a Poisson mean of which nothing was seen: -ln(0.025)."""
+_TAIL = 0.025
+_POISSON_UPPER_AT_ZERO = -math.log(_TAIL)
+"""Upper end of the exact two-sided 95 % interval of a Poisson mean of which nothing was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,21 @@ class GroupBootstrap:
             return None
         low, high = np.percentile(values, [2.5, 97.5])
         return Interval(float(low), float(high))
+
+    def share_interval(self, chosen: Bools, among: Bools) -> Interval | None:
+        """Return the interval of which share of `among` is `chosen`; shape ``(rows,)`` both.
+
+        Where it is none or all of them, resampling would call that certain; then the other end is the exact binomial
+        one, with as many tries as there are groups.
+        """
+        value = share(chosen, among)
+        tries = len(np.unique(self._group_of[among]))
+        if value is None or tries < 2:
+            return None
+        if value in (0.0, 1.0):
+            edge = _TAIL ** (1 / tries)
+            return Interval(edge, 1.0) if value else Interval(0.0, 1 - edge)
+        return self.interval(lambda weights: share(chosen, among, weights))
 
     def rate_interval(self, counts: Floats, exposures: Floats) -> Interval | None:
         """Return the interval of ``counts / exposures``, such as false alarms per hour.

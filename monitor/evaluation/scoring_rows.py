@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -142,6 +143,8 @@ def _keep_at(keep: _Keep, number: int, _place: int, found: ScoredFile | _Failure
 
 def _begin(model: ModelChoice) -> None:
     global _classifier  # noqa: PLW0603 - a pool's processes have no other place for what they keep
+    # Ctrl-C reaches the whole group; that this process ends then is the pool's business.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging("error")
     _classifier = model.build()
 

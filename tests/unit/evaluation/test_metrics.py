@@ -139,6 +139,21 @@ def test_where_nothing_can_be_said_there_is_no_interval() -> None:
     assert GroupBootstrap([]).interval(lambda w: 0.0) is None
 
 
+def test_one_miss_in_no_few_clips_does_not_prove_that_there_never_is_one() -> None:
+    bootstrap = GroupBootstrap([f"g{number % 5}" for number in range(50)])
+    everyone, nobody, some = np.ones(50, bool), np.zeros(50, bool), np.arange(50) % 5 < 2
+    none, all_of_them, part = (bootstrap.share_interval(chosen, everyone) for chosen in (nobody, everyone, some))
+    # Clopper and Pearson's interval of 0 of 5, for there are five groups, however many clips.
+    assert none is not None
+    assert (none.low, round(none.high, 4)) == (0.0, 0.5218)
+    assert all_of_them is not None
+    assert (round(all_of_them.low, 4), all_of_them.high) == (0.4782, 1.0)
+    assert part is not None
+    assert 0 <= part.low < 0.4 < part.high <= 1
+    assert bootstrap.share_interval(everyone, nobody) is None
+    assert bootstrap.share_interval(everyone, np.arange(50) % 5 == 0) is None
+
+
 def test_no_alarm_in_two_hours_does_not_prove_that_there_never_is_one() -> None:
     bootstrap = GroupBootstrap(["a", "b", "c"])
     hours = np.array([0.5, 0.5, 1.0])

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from monitor.errors import ModelPackageError
+from monitor.errors import ClassifierError, ModelPackageError
 from monitor.evaluation import scoring_rows
 from monitor.evaluation.listing import ClipRow
 from monitor.evaluation.scoring_rows import ModelChoice, score_rows
 from monitor.vocabulary import Posture
 from tests.fakes.footage import Footage, film
-from tests.fakes.model_packages import write_image_package
+from tests.fakes.model_packages import image_manifest, write_image_package
 
 
 def deadly(file: Path) -> bool:
@@ -46,6 +46,14 @@ def test_a_model_that_cannot_be_used_says_so_itself(tmp_path: Path, jobs: int) -
     ]
     with pytest.raises(ModelPackageError, match="self-test"):
         score_rows(rows, ModelChoice(package), (Posture.CALM,), jobs=jobs)
+
+
+def test_a_model_on_a_server_is_refused_in_words(tmp_path: Path) -> None:
+    manifest = {name: value for name, value in image_manifest().items() if name != "file"}
+    manifest["remote"] = {"protocol": "kserve_v2", "model": "toy"}
+    package = write_image_package(tmp_path / "model", manifest=manifest)
+    with pytest.raises(ClassifierError, match="runs on an inference server"):
+        score_rows([], ModelChoice(package), (Posture.CALM,), jobs=1)
 
 
 _score_here = scoring_rows._score_here
