@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from aiohttp import web
 
 from monitor.clock import SystemClock
@@ -48,6 +49,8 @@ SHORTEST_TELLING_MINUTES: Final = 8
 GROWTH_SHARE: Final = 0.05
 """Flat is what grows by less than this share of its level within an hour; what noise hides either way is unclear."""
 
+_WANDER_S: Final = 120.0
+
 FIGURES: Final = {
     "watchers_resident_mib": "MiB resident, all watchers",
     "watchers_threads": "threads, all watchers",
@@ -58,6 +61,9 @@ FIGURES: Final = {
     "daemon_descriptors": "file descriptors, daemon's side",
     "watched": "streams scored in the last 10 s",
 }
+
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,19 +275,21 @@ def _print_sample(sample: Sample) -> None:
 def verdicts(samples: Sequence[Sample]) -> dict[str, dict[str, float | str]]:
     """Return for each figure its mean, its slope per hour in the second half, that slope's error, and a word.
 
-    The slope is what remains when the figure is explained by the number of streams, which comes and goes.
+    The slope is what remains when the figure is explained by the number of streams, which comes and goes. Its error
+    is Newey and West's over two minutes (Econometrica 55, 1987): memory wanders, so neighbouring samples tell the same
+    thing, and errors that take each for news are too small.
     """
     half = samples[len(samples) // 2 :]
     hours = np.array([sample.second for sample in half]) / 3600
     streams = np.array([float(sample.assigned) for sample in half])
     causes = np.column_stack([hours - hours.mean(), streams - streams.mean(), np.ones(len(half))])
     found: dict[str, dict[str, float | str]] = {}
+    span_s = half[-1].second - half[0].second
     for name in FIGURES:
         values = np.array([float(getattr(sample, name)) for sample in half])
         shares = np.linalg.lstsq(causes, values, rcond=None)[0]
         slope, mean = float(shares[0]), float(values.mean())
-        noise = float(np.sum((values - causes @ shares) ** 2)) / max(1, len(half) - 3)
-        error = float(np.sqrt(noise * np.linalg.pinv(causes.T @ causes)[0, 0]))
+        error = _slope_error(causes, values - causes @ shares, round(_WANDER_S * (len(half) - 1) / span_s))
         bearable = GROWTH_SHARE * max(1.0, mean)
         word = "flat" if slope + 2 * error < bearable else "growing" if slope > 3 * error + bearable else "unclear"
         found[name] = {
@@ -291,6 +299,17 @@ def verdicts(samples: Sequence[Sample]) -> dict[str, dict[str, float | str]]:
             "verdict": word,
         }
     return found
+
+
+def _slope_error(causes: Floats, residuals: Floats, lags: int) -> float:
+    """Return the standard error of the first cause's share, for residuals that are alike over up to `lags` samples."""
+    moments = causes * residuals[:, None]
+    spread = moments.T @ moments
+    for lag in range(1, min(lags, len(residuals) - 1) + 1):
+        alike = moments[lag:].T @ moments[:-lag]
+        spread += (1 - lag / (lags + 1)) * (alike + alike.T)
+    inverse = np.linalg.pinv(causes.T @ causes)
+    return float(np.sqrt(max(0.0, (inverse @ spread @ inverse)[0, 0])))
 
 
 def plot(samples: Sequence[Sample], path: Path) -> None:
