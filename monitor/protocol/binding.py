@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from monitor.protocol.checks import Finding
-from monitor.protocol.definition import Definition, Effect, OnEffect, State
+from monitor.protocol.definition import AllOf, AnyOf, Definition, Effect, Guard, Not, OnEffect, ServerCan, State
 from monitor.protocol.graph import edges_of
 from monitor.vocabulary import EffectKind, EffectOutcome
 
@@ -14,11 +14,10 @@ from monitor.vocabulary import EffectKind, EffectOutcome
 def bound(definition: Definition, *, can_hold: bool) -> Definition:
     """Return the definition as it runs on a media server; the same one where nothing has to be replaced.
 
-    Where the server cannot hold, ``hold: {else: cut}`` becomes a cut.
+    Where the server cannot hold, ``hold: {else: cut}`` becomes a cut; where it can, the guard ``can: hold`` always holds.
     """
-    if can_hold or not _has_alternative(definition):
-        return definition
-    return replace(definition, states={name: _without_hold(state) for name, state in definition.states.items()})
+    states = {name: _holding(state) if can_hold else _without_hold(state) for name, state in definition.states.items()}
+    return definition if states == definition.states else replace(definition, states=states)
 
 
 def unbindable(definition: Definition, *, can_hold: bool) -> list[Finding]:
@@ -44,8 +43,28 @@ def _holds_without_alternative(definition: Definition) -> Iterator[Finding]:
                 )
 
 
-def _has_alternative(definition: Definition) -> bool:
-    return any("else" in effect.parameters for edge in edges_of(definition) for effect in edge.effects)
+def _holding(state: State) -> State:
+    return replace(
+        state,
+        transitions=tuple(
+            replace(transition, guard=None if transition.guard is None else _able(transition.guard))
+            for transition in state.transitions
+        ),
+    )
+
+
+def _able(guard: Guard) -> Guard:
+    match guard:
+        case ServerCan(EffectKind.HOLD):
+            return AllOf(())
+        case AllOf(guards):
+            return AllOf(tuple(map(_able, guards)))
+        case AnyOf(guards):
+            return AnyOf(tuple(map(_able, guards)))
+        case Not(inner):
+            return Not(_able(inner))
+        case _:
+            return guard
 
 
 def _without_hold(state: State) -> State:

@@ -23,6 +23,7 @@ from monitor.protocol.definition import (
     OnViewers,
     OnWatched,
     ReportsAtLeast,
+    ServerCan,
     SeverityAtLeast,
     StrikesAtLeast,
     Transition,
@@ -98,7 +99,7 @@ def trigger_words(trigger: Trigger) -> str:  # noqa: C901, PLR0911 - one per wor
             return f"after {format_duration(delay_s)}"
 
 
-def guard_words(guard: Guard) -> str:  # noqa: PLR0911 - one per word
+def guard_words(guard: Guard) -> str:  # noqa: C901, PLR0911 - one per word
     """Return a guard in one line, in the words of the file."""
     match guard:
         case SeverityAtLeast(severity):
@@ -113,6 +114,8 @@ def guard_words(guard: Guard) -> str:  # noqa: PLR0911 - one per word
             return f"viewers {count}"
         case ReportsAtLeast(count):
             return f"reports {count}"
+        case ServerCan(kind):
+            return f"can {kind.value}"
         case AllOf(guards):
             return f"({' and '.join(guard_words(inner) for inner in guards)})"
         case AnyOf(guards):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from monitor.vocabulary import Severity
+from monitor.vocabulary import EffectKind, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,13 @@ class ReportsAtLeast:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerCan:
+    """The stream's media server can do this; known, and put in place, when the protocol is bound to it."""
+
+    kind: EffectKind
+
+
+@dataclass(frozen=True, slots=True)
 class AllOf:
     """Every one of these holds."""
 
@@ -79,6 +86,7 @@ Guard = (
     | StrikesAtLeast
     | ViewersAtLeast
     | ReportsAtLeast
+    | ServerCan
     | AllOf
     | AnyOf
     | Not
@@ -99,7 +107,7 @@ def each_guard(guard: Guard | None) -> Iterator[Guard]:
             yield guard
 
 
-def guard_out(guard: Guard) -> dict[str, Any]:  # noqa: PLR0911 - one per word
+def guard_out(guard: Guard) -> dict[str, Any]:  # noqa: C901, PLR0911 - one per word
     """Return a guard as JSON values."""
     match guard:
         case SeverityAtLeast(severity):
@@ -114,6 +122,8 @@ def guard_out(guard: Guard) -> dict[str, Any]:  # noqa: PLR0911 - one per word
             return {"viewers": count}
         case ReportsAtLeast(count):
             return {"reports": count}
+        case ServerCan(kind):
+            return {"can": kind.value}
         case AllOf(guards):
             return {"all": [guard_out(inner) for inner in guards]}
         case AnyOf(guards):
@@ -137,6 +147,8 @@ def guard_in(data: Any) -> Guard:  # noqa: PLR0911 - one per word
             return ViewersAtLeast(count)
         case {"reports": count}:
             return ReportsAtLeast(count)
+        case {"can": word}:
+            return ServerCan(EffectKind(word))
         case {"all": inner}:
             return AllOf(tuple(guard_in(guard) for guard in inner))
         case {"any": inner}:

@@ -23,6 +23,7 @@ from monitor.protocol.definition import (
     OnViewers,
     OnWatched,
     ReportsAtLeast,
+    ServerCan,
     SeverityAtLeast,
     StreamChange,
     StrikesAtLeast,
@@ -151,6 +152,9 @@ def holds(guard: Guard | None, incident: IncidentState) -> bool:  # noqa: C901, 
             return incident.viewers >= count
         case ReportsAtLeast(count):
             return incident.reports >= count
+        case ServerCan():
+            # Where the server can, binding has put something else in its place.
+            return False
         case AllOf(guards):
             return all(holds(inner, incident) for inner in guards)
         case AnyOf(guards):

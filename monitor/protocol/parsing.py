@@ -30,6 +30,7 @@ from monitor.protocol.definition import (
     OnWatched,
     Parameter,
     ReportsAtLeast,
+    ServerCan,
     SeverityAtLeast,
     State,
     StreamChange,
@@ -218,6 +219,8 @@ class _Reader:
                 return ViewersAtLeast(self._count(inner, place))
             case "reports":
                 return ReportsAtLeast(self._count(inner, place))
+            case "can":
+                return ServerCan(EffectKind(self._word(inner, place, (EffectKind.HOLD.value,))))
             case "not":
                 return Not(self._guard(inner, place))
             case _:

@@ -113,6 +113,7 @@ GUARDS: Final[Mapping[str, str]] = {
     "strikes": "whole number from 1: at least so many strikes stand against the publisher",
     "viewers": "whole number from 1: at least so many watch the stream now",
     "reports": "whole number from 1: users reported the stream at least so often in this incident",
+    "can": "`hold`: the stream's media server can do that",
     "all": "list of guards: every one holds",
     "any": "list of guards: at least one holds",
     "not": "a guard: it does not hold",

@@ -216,10 +216,14 @@ class PatientRelay(Relay):
 
 
 def protocols_with_deadlines_of(folder: Path, deadline: str) -> Path:
-    """Copy the shipped protocols, with another time than the minute that responders have before an automatic cut."""
+    """Copy the shipped protocols, with another time than the minute that responders have before an automatic cut.
+
+    Nothing is held in them, although the relay could: here the machine is to cut.
+    """
     folder.mkdir()
     for file in protocols_dir().glob("*.yaml"):
-        (folder / file.name).write_text(file.read_text().replace("60s", deadline))
+        text = file.read_text().replace("60s", deadline).replace("{can: hold}", "{strikes: 99}")
+        (folder / file.name).write_text(text)
     return folder
 
 

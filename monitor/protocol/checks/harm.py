@@ -79,6 +79,24 @@ class _Harm:
         landings = [edge.target for edge in edges if self.done_by(edge)]
         return reachable(edges, landings, lambda edge: not edge.asks(self.undo))
 
+    def on_the_way_back(self, edges: tuple[Edge, ...]) -> set[str]:
+        """Return the states from which every way leads to the effect that takes it back, whatever a person says."""
+        certain = {edge.source for edge in edges}
+        while True:
+            kept = {
+                name
+                for name in certain
+                if all(
+                    edge.asks(self.undo) or edge.target in certain or _proves(edge, self.undo)
+                    for edge in edges
+                    if edge.source == name and edge.transition.to is not None
+                )
+                and any(edge.asks(self.undo) for edge in edges if edge.source in reachable(edges, [name]))
+            }
+            if kept == certain:
+                return certain
+            certain = kept
+
     def undone_by(self, edge: Edge, edges: tuple[Edge, ...]) -> bool:
         """Whether taking this transition leads, sooner or later, to the effect that takes it back."""
         onward = reachable(edges, [edge.target])
@@ -118,8 +136,9 @@ def no_way_back(definition: Definition, edges: tuple[Edge, ...]) -> Iterator[Fin
         if landings:
             continue
         lasting = harm.lasts_in(edges)
+        certain = harm.on_the_way_back(edges)
         for name, state in definition.states.items():
-            if name in lasting and not state.final and stuck(name):
+            if name in lasting and not state.final and name not in certain and stuck(name):
                 yield Finding(("states", name), harm.here, mend)
 
 
@@ -136,6 +155,11 @@ def dismissed_in_vain(edges: tuple[Edge, ...]) -> Iterator[Finding]:
 
 def _dismisses(edge: Edge) -> bool:
     return edge.transition.trigger == OnReview(ReviewDecision.DISMISS)
+
+
+def _proves(edge: Edge, kind: EffectKind) -> bool:
+    trigger = edge.transition.trigger
+    return isinstance(trigger, OnEffect) and trigger.kind is kind and trigger.outcomes == (EffectOutcome.SUCCEEDED,)
 
 
 def _article(kind: EffectKind) -> str:

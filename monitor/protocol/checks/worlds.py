@@ -11,6 +11,7 @@ from monitor.protocol.definition import (
     Guard,
     LabelDetected,
     ReportsAtLeast,
+    ServerCan,
     StrikesAtLeast,
     ViewersAtLeast,
 )
@@ -43,8 +44,10 @@ def whenever(guard: Guard | None, others: Sequence[Guard | None]) -> bool:
 
 
 def _worlds(guards: Sequence[Guard | None]) -> Iterator[IncidentState] | None:
-    """Yield one situation for every way in which these guards can come out; None if there are too many."""
+    """Yield one situation for every way in which these guards can come out; None if that cannot be told."""
     simple = [one for guard in guards for one in each_guard(guard)]
+    if any(isinstance(one, ServerCan) for one in simple):
+        return None
     labels = sorted({one.label for one in simple if isinstance(one, LabelDetected)})
     counts = [
         [0, *sorted({one.count for one in simple if isinstance(one, kind)})]

@@ -66,7 +66,7 @@ async def test_a_detection_is_one_transaction_of_incident_effects_deadlines_and_
     (record,) = await on.records()
     assert (record.state, record.label, record.score, record.session) == ("urgent", "violence", 0.95, "s1")
     assert [effect.key for effect in await on.effects()] == ["1.0.alert", "1.1.preserve", "1.2.request_review"]
-    assert sorted(await on.deadlines()) == ["1:urgent:2", "1:urgent:3", "1:urgent:4"]
+    assert sorted(await on.deadlines()) == ["1:urgent:2", "1:urgent:3", "1:urgent:4", "1:urgent:5"]
     (entry,) = await on.log()
     assert (entry.actor, entry.action, entry.detail["reason"]) == ("protocol", "transition", "detection_raised")
     assert entry.detail["definition"] == shipped()["assisted"].digest
@@ -248,7 +248,7 @@ async def test_a_deadline_whose_guard_is_false_does_not_keep_the_engine_busy(on:
     async with running(on.engine):
         await on.engine.handle(context(), ACT)
         await on.engine.handle(context(), CLEARED)
-        await until(lambda: len(on.notes.decisions) == 3, on, advance_s=5.0)
+        await until(lambda: len(on.notes.decisions) == 4, on, advance_s=5.0)
         written = on.database.written
         await on.clock.wait_for_sleepers()
         await on.clock.advance(120)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from monitor.protocol.binding import bound
 from monitor.protocol.checks import findings
 from monitor.protocol.decision import Decision, EffectRequest, IncidentState
 from monitor.protocol.definition import Definition, OnReview
@@ -18,13 +19,17 @@ from monitor.protocol.events import (
     DetectionRaised,
     EffectFinished,
     Event,
+    KnownContentMatched,
+    PartnerAlerted,
     Reviewed,
     StreamEnded,
     StreamReturned,
+    UserReported,
+    ViewersChanged,
     WatchChanged,
 )
 from monitor.protocol.step import step
-from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Posture, ReviewDecision, Severity
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, PartnerSignal, Posture, ReviewDecision, Severity
 from tests.fakes.protocols import shipped
 
 DAY_S = 86400.0
@@ -103,8 +108,13 @@ class Play:
         return [r.parameters["priority"] for _, r in self.effects if r.parameters.get("event") == event]
 
 
-def play(name: str, outcome: Outcome = all_done) -> Play:
-    return Play(shipped()[name], outcome)
+def play(name: str, outcome: Outcome = all_done, *, can_hold: bool = False) -> Play:
+    return Play(bound(shipped()[name], can_hold=can_hold), outcome)
+
+
+def given_back(run: Play) -> list[str]:
+    """The last things that were done, but for showing again what was never held."""
+    return [kind for kind in run.kinds() if kind != "release"][-3:]
 
 
 @pytest.mark.parametrize("name", ["observe", "assisted", "immediate"])
@@ -121,7 +131,7 @@ def test_only_these_are_shipped() -> None:
 def test_a_person_can_dismiss_wherever_somebody_may_be_shut_out(name: str) -> None:
     for state_name, state in shipped()[name].states.items():
         dismissable = any(t.trigger == OnReview(ReviewDecision.DISMISS) and t.guard is None for t in state.transitions)
-        over = state.final or state_name in ("calm", "releasing", "release_failed")
+        over = state.final or state_name in ("calm", "releasing", "showing", "release_failed")
         assert dismissable is not over, state_name
 
 
@@ -202,7 +212,7 @@ def test_a_stream_that_is_dismissed_after_its_cut_is_given_back(name: str) -> No
     run.happens(DISMISS)
 
     assert run.closed
-    assert run.kinds()[-3:] == ["dismissed", "unblock", "released"]
+    assert given_back(run) == ["dismissed", "unblock", "released"]
 
 
 @pytest.mark.parametrize("name", ["assisted", "immediate"])
@@ -214,7 +224,7 @@ def test_what_nobody_confirms_in_a_day_is_given_back(name: str) -> None:
     run.wait(DAY_S)
 
     assert run.closed
-    assert run.kinds()[-2:] == ["unblock", "released"]
+    assert given_back(run)[-2:] == ["unblock", "released"]
 
 
 @pytest.mark.parametrize("name", ["assisted", "immediate"])
@@ -248,7 +258,7 @@ def test_a_cut_that_failed_while_the_attack_ended_takes_the_block_back(name: str
 
     assert run.closed
     assert run.kinds().count("cut") == 1
-    assert run.kinds()[-2:] == ["unblock", "released"]
+    assert given_back(run)[-2:] == ["unblock", "released"]
 
 
 @pytest.mark.parametrize("name", ["assisted", "immediate"])
@@ -286,7 +296,7 @@ def test_a_block_that_cannot_be_lifted_wakes_people_until_it_is(name: str) -> No
 
 
 def test_assisted_gives_people_a_minute_and_then_contains() -> None:
-    run = play("assisted").happens(ACT)
+    run = play("assisted", can_hold=True).happens(ACT)
     assert run.kinds() == ["raised", "preserve", "request_review"]
     assert run.effects[-1][1].parameters == {"within_s": 60.0}
     assert run.decisions[0].posture is Posture.FULL
@@ -295,7 +305,50 @@ def test_assisted_gives_people_a_minute_and_then_contains() -> None:
     assert "cut" not in run.kinds()
     run.wait(1)
 
-    assert run.kinds()[3:] == ["block", "cut", "contained", "preserve", "request_review"]
+    assert run.kinds()[3:] == ["hold", "contained", "preserve", "request_review"]
+    assert run.state == "held"
+    run.wait(5 * 60)
+
+    assert run.state == "contained"
+    assert run.kinds()[7:] == ["updated", "block", "cut", "contained", "preserve", "request_review"]
+
+
+@pytest.mark.parametrize("outcome", [EffectOutcome.UNSUPPORTED, EffectOutcome.FAILED, EffectOutcome.UNVERIFIED, None])
+def test_assisted_cuts_at_once_what_cannot_be_held(outcome: EffectOutcome | None) -> None:
+    run = play(
+        "assisted",
+        lambda request: outcome if request.kind is EffectKind.HOLD else EffectOutcome.SUCCEEDED,
+        can_hold=True,
+    )
+    run.happens(ACT).wait(60 + 20)
+
+    assert run.state == "contained"
+    assert run.kinds()[3:] == ["hold", "block", "cut", "contained", "preserve", "request_review"]
+
+
+@pytest.mark.parametrize("decision", [ReviewDecision.DISMISS, ReviewDecision.RELEASE])
+def test_assisted_shows_a_held_stream_again(decision: ReviewDecision) -> None:
+    run = play("assisted", can_hold=True).happens(ACT).wait(60).happens(Reviewed(decision, "ada", "a film"))
+
+    assert run.closed
+    assert run.kinds()[-3:] == ["unblock", "release", "released"]
+    assert "cut" not in run.kinds()
+
+
+def test_assisted_looks_at_once_at_what_others_noticed_and_cuts_nothing_for_it() -> None:
+    for event in (UserReported("spam"), PartnerAlerted("acme", PartnerSignal.RAISED), KnownContentMatched("ours")):
+        run = play("assisted").happens(event)
+        assert run.state == "under_review"
+        run.wait(2 * DAY_S)
+        assert run.closed
+        assert {"hold", "cut", "block"}.isdisjoint(run.kinds())
+
+
+def test_assisted_wakes_people_when_a_crowd_watches_something_suspicious() -> None:
+    run = play("assisted").happens(REVIEW, ViewersChanged(999))
+    assert "updated" not in run.kinds()
+
+    assert run.happens(ViewersChanged(1000)).priorities_of("updated") == ["crisis"]
 
 
 def test_assisted_never_contains_below_act() -> None:
@@ -342,7 +395,7 @@ def test_assisted_confirmed_can_be_taken_back() -> None:
     run = play("assisted").happens(ACT, CONFIRM).wait(3600).happens(DISMISS)
 
     assert run.closed
-    assert run.kinds()[-3:] == ["dismissed", "unblock", "released"]
+    assert given_back(run) == ["dismissed", "unblock", "released"]
 
 
 @pytest.mark.parametrize("name", ["assisted", "immediate"])
