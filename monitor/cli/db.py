@@ -112,15 +112,19 @@ def _check(place: Path | URL) -> int:
     """Return how many entries the audit log of an undamaged store has."""
     if isinstance(place, Path) and (trouble := SqliteBackend(place).damage()) is not None:
         raise StoreError(f"{place}: the store is damaged ({trouble}); restore the newest copy", reason="corrupt")
-    log = asyncio.run(_audit_log(place))
-    if (broken := audit.first_broken(log)) is not None:
+    chain = asyncio.run(_chain(place))
+    if chain.broken is not None:
         raise StoreError(
-            f"entry {broken} of the audit log was changed, removed or put in; compare with a copy",
+            f"entry {chain.broken} of the audit log was changed, removed or put in; compare with a copy",
             reason="audit_broken",
         )
-    return len(log)
+    return chain.head.number
 
 
-async def _audit_log(place: Path | URL) -> list[audit.AuditEntry]:
+async def _chain(place: Path | URL) -> audit.Chain:
+    chain = audit.Chain()
     async with Database(place, migrates=False) as database, database.reading() as connection:
-        return await audit.entries(connection)
+        async for page in audit.pages(connection):
+            if not chain.follow(page):
+                break
+    return chain

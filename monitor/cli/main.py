@@ -54,6 +54,7 @@ COMMANDS: Final[dict[str, Lazy]] = {
     ),
     "check": Lazy("monitor.cli.check:check", "Check configuration, protocols, model and media servers."),
     "models": Lazy("monitor.cli.models:models", "List, show, check and draft model packages."),
+    "audit": Lazy("monitor.cli.audit:audit", "Prove the audit log whole, show its newest entry, and write it out."),
     "db": Lazy("monitor.cli.db:db", "Check, copy, restore and migrate the store."),
     "protocol": Lazy("monitor.cli.protocol:protocol", "Check protocol files, and draw protocols."),
     "config-schema": Lazy("monitor.cli.schema:config_schema", "Print the JSON schema of config.yaml."),

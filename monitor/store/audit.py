@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +15,9 @@ from monitor.store.tables import audit
 
 GENESIS_HASH = "0" * 64
 """What the first row names as the row before it."""
+
+_PAGE: Final = 1000
+"""Rows that are in memory at once while the log is read from end to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +110,85 @@ async def entries(connection: AsyncConnection, *, incident_id: str | None = None
     return [AuditEntry(**row._mapping) for row in (await connection.execute(query)).all()]
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest row: whoever keeps it elsewhere can tell later whether rows were cut off. Number 0 is the empty log's."""
+
+    number: int
+    hash: str
+
+
+async def head(connection: AsyncConnection) -> Head:
+    """Return the newest row's number and hash."""
+    newest = select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
+    row = (await connection.execute(newest)).one_or_none()
+    return Head(0, GENESIS_HASH) if row is None else Head(row.number, row.hash)
+
+
+async def holds(connection: AsyncConnection, kept: Head) -> bool:
+    """Whether the log has this row, as it was."""
+    query = select(audit.c.hash).where(audit.c.number == kept.number)
+    return kept.number == 0 or (await connection.execute(query)).scalar_one_or_none() == kept.hash
+
+
+async def pages(
+    connection: AsyncConnection, *, since: float | None = None, until: float | None = None
+) -> AsyncIterator[list[AuditEntry]]:
+    """Yield the log in order, a thousand rows at a time; rows from Unix time `since` on and before `until`, if given."""
+    after = 0
+    while True:
+        query = select(audit).where(audit.c.number > after).order_by(audit.c.number).limit(_PAGE)
+        if since is not None:
+            query = query.where(audit.c.at >= since)
+        if until is not None:
+            query = query.where(audit.c.at < until)
+        page = [AuditEntry(**row._mapping) for row in (await connection.execute(query)).all()]
+        if page:
+            yield page
+        if len(page) < _PAGE:
+            return
+        after = page[-1].number
+
+
+class Chain:
+    """Follows the log row by row, in order, in constant memory.
+
+    Attributes:
+        head: The last row that was as it should be.
+        broken: Number of the first row that was changed, removed or put in; None while there is none.
+    """
+
+    def __init__(self) -> None:
+        self.head = Head(0, GENESIS_HASH)
+        self.broken: int | None = None
+
+    def follow(self, entries: Iterable[AuditEntry]) -> bool:
+        """Take the next rows; returns whether all is whole so far."""
+        for entry in entries:
+            if self.broken is not None:
+                return False
+            number = self.head.number + 1
+            wanted = entry_hash(
+                previous_hash=self.head.hash,
+                number=number,
+                at=entry.at,
+                incident_id=entry.incident_id,
+                actor=entry.actor,
+                action=entry.action,
+                detail=entry.detail,
+            )
+            if (entry.number, entry.previous_hash, entry.hash) != (number, self.head.hash, wanted):
+                self.broken = number
+            else:
+                self.head = Head(number, wanted)
+        return self.broken is None
+
+
 def first_broken(log: Sequence[AuditEntry]) -> int | None:
     """Return the number of the first row of the whole log that was changed, removed or put in; None if there is none.
 
-    Rows that were removed at the end leave no trace here: keep the newest hash elsewhere and compare.
+    Rows that were removed at the end leave no trace here: keep the `head` elsewhere and compare.
     """
-    previous_hash = GENESIS_HASH
-    for number, entry in enumerate(log, start=1):
-        wanted = entry_hash(
-            previous_hash=previous_hash,
-            number=number,
-            at=entry.at,
-            incident_id=entry.incident_id,
-            actor=entry.actor,
-            action=entry.action,
-            detail=entry.detail,
-        )
-        if (entry.number, entry.previous_hash, entry.hash) != (number, previous_hash, wanted):
-            return number
-        previous_hash = entry.hash
-    return None
+    chain = Chain()
+    chain.follow(log)
+    return chain.broken
