@@ -75,14 +75,14 @@ def corners(specs: Mapping[str, ParameterSpec]) -> Iterator[dict[str, Value]]:
     many ranges for every corner, each pair's are yielded, with the others at their defaults.
     """
     ranged = {
-        name: [bound for bound in (spec.least, spec.most) if bound is not None]
+        # Where there is no bound, the default stands for the end.
+        name: list(dict.fromkeys(spec.default if bound is None else bound for bound in (spec.least, spec.most)))
         for name, spec in specs.items()
         if spec.least is not None or spec.most is not None
     }
     together = [tuple(ranged)] if len(ranged) <= _ALL_CORNERS else itertools.combinations(ranged, 2)
     for names in together:
-        choices = [[*ranged[name], specs[name].default] for name in names]
-        for values in itertools.product(*choices):
+        for values in itertools.product(*(ranged[name] for name in names)):
             chosen = dict(zip(names, values, strict=True))
             if any(value != specs[name].default for name, value in chosen.items()):
                 yield chosen
