@@ -135,6 +135,31 @@ class Detector:
         """
         return any(tracker.suspicious for tracker in self._trackers.values())
 
+    def use(self, rules: Mapping[str, DetectionRule]) -> None:
+        """Go on by other rules for the same labels; severities stay as they are until scores change them.
+
+        Clips that are still looked back on count by the new thresholds. Quiet is measured anew, so that nothing clears by
+        clips that would not have been quiet under the new rule.
+
+        Args:
+            rules: As many clips are looked back on as before, and the same labels are judged.
+        """
+        for label, tracker in self._trackers.items():
+            tracker.use(rules[label])
+
+    def successor(self, rules: Mapping[str, DetectionRule]) -> Detector:
+        """Return a detector that goes on from here by another model's scores and rules.
+
+        Severities stay until that model's scores change them. What counted as a hit or as quiet by this one's rules
+        counts on: an attack that the models saw one after the other is one attack. Labels without a new rule are forgotten.
+        """
+        after = Detector(rules, severities=self.severities, max_gap_s=self._max_gap_s)
+        after._last_s = self._last_s
+        for label, tracker in after._trackers.items():
+            if (before := self._trackers.get(label)) is not None:
+                tracker.go_on_from(before)
+        return after
+
     def observe(self, time_s: float, scores: Mapping[str, float]) -> tuple[Raised | Cleared, ...]:
         """Take in the scores of one clip.
 
@@ -196,6 +221,15 @@ class _LabelTracker:
             return False
         return self._review.hits > 0 or self._last_s - self._last_hit_s <= self._clear_after_s
 
+    def use(self, rule: DetectionRule) -> None:
+        self._review.use(rule.review, rule.clear_ratio)
+        self._act.use(rule.act, rule.clear_ratio)
+
+    def go_on_from(self, before: _LabelTracker) -> None:
+        self._review.go_on_from(before._review)
+        self._act.go_on_from(before._act)
+        self._last_hit_s, self._last_s = before._last_hit_s, before._last_s
+
     def forget(self) -> None:
         self._review.forget()
         self._act.forget()
@@ -232,7 +266,7 @@ class _LevelTracker:
     def __init__(self, rule: LevelRule, clear_ratio: float, clear_after_s: float) -> None:
         self.rule = rule
         self.hits = 0
-        self._window: deque[bool] = deque()
+        self._window: deque[float] = deque()
         self._quiet_below = rule.threshold * clear_ratio
         self._clear_after_s = clear_after_s
         self._quiet_since_s: float | None = None
@@ -247,16 +281,28 @@ class _LevelTracker:
         return self._quiet_since_s is not None and self._last_s - self._quiet_since_s >= self._clear_after_s
 
     def add(self, time_s: float, score: float) -> None:
-        hit = score >= self.rule.threshold
-        self._window.append(hit)
-        self.hits += hit
+        self._window.append(score)
+        self.hits += score >= self.rule.threshold
         if len(self._window) > self.rule.of:
-            self.hits -= self._window.popleft()
+            self.hits -= self._window.popleft() >= self.rule.threshold
         self._last_s = time_s
         if score >= self._quiet_below:
             self._quiet_since_s = None
         elif self._quiet_since_s is None:
             self._quiet_since_s = time_s
+
+    def use(self, rule: LevelRule, clear_ratio: float) -> None:
+        self.rule = rule
+        self.hits = sum(score >= rule.threshold for score in self._window)
+        self._quiet_below = rule.threshold * clear_ratio
+        self._quiet_since_s = None
+
+    def go_on_from(self, before: _LevelTracker) -> None:
+        # Scores of two models do not compare; that a clip was a hit does. Thresholds are above 0 and at most 1.
+        hits = [score >= before.rule.threshold for score in before._window]
+        self._window.extend(float(hit) for hit in hits[-self.rule.of :])
+        self.hits = sum(hits[-self.rule.of :])
+        self._quiet_since_s, self._last_s = before._quiet_since_s, before._last_s
 
     def forget_hits(self) -> None:
         self._window.clear()
