@@ -78,6 +78,19 @@ class ReviewDecision(StrEnum):
     RELEASE = "release"
 
 
+class ReviewReason(StrEnum):
+    """Why a responder decided so, in one word that can be counted; what they saw, they write beside it."""
+
+    VIOLENCE_CONFIRMED = "violence_confirmed"
+    THREAT_TO_LIFE = "threat_to_life"
+    STAGED_OR_GAME = "staged_or_game"
+    SPORT = "sport"
+    NEWS_OR_DOCUMENTATION = "news_or_documentation"
+    WRONG_STREAM = "wrong_stream"
+    UNSURE = "unsure"
+    OTHER = "other"
+
+
 class PartnerSignal(StrEnum):
     """What another platform says about content that may be on this stream."""
 

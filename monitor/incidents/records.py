@@ -100,6 +100,8 @@ def apply_decision(
         strikes=after.strikes,
         viewers=after.viewers,
         reports=after.reports,
+        review_people=after.people,
+        review_confirmed_by=list(after.confirmed_by),
         changed_at=now,
         closed_at=now if decision.closed and record.closed_at is None else record.closed_at,
     )
@@ -113,6 +115,7 @@ def apply_decision(
             review_why=event.why,
             review_at=now,
             review_due_at=None,
+            review_reason=event.reason.value,
         )
     if not awaits_review(definition, after.state):
         changed = replace(changed, review_due_at=None)
@@ -143,6 +146,8 @@ def state_of(record: IncidentRecord, deadlines: Mapping[str, float], asked: Mapp
         strikes=record.strikes,
         viewers=record.viewers,
         reports=record.reports,
+        people=record.review_people,
+        confirmed_by=tuple(record.review_confirmed_by),
     )
 
 

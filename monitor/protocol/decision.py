@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from monitor.vocabulary import EffectKind, Posture, Severity
 
@@ -20,6 +21,8 @@ class Reason(StrEnum):
     REVIEW_DISMISSED = "review_dismissed"
     REVIEW_ESCALATED = "review_escalated"
     REVIEW_RELEASED = "review_released"
+    REVIEW_NOTED = "review_noted"
+    REVIEW_REPEATED = "review_repeated"
     EFFECT_SUCCEEDED = "effect_succeeded"
     EFFECT_FAILED = "effect_failed"
     EFFECT_UNVERIFIED = "effect_unverified"
@@ -55,6 +58,8 @@ class IncidentState:
         strikes: Strikes that stand against the publisher, as far as the protocol was told.
         viewers: Viewers of the stream, as far as the protocol was told.
         reports: Reports by users in this incident.
+        people: How many people must confirm, as the newest request for a review says.
+        confirmed_by: Who has confirmed so far, while more people must; empty again once a review has been taken.
     """
 
     state: str
@@ -67,6 +72,8 @@ class IncidentState:
     strikes: int = 0
     viewers: int = 0
     reports: int = 0
+    people: int = 1
+    confirmed_by: tuple[str, ...] = ()
 
     @property
     def severity(self) -> Severity:
@@ -112,4 +119,15 @@ class Decision:
     @property
     def transitioned(self) -> bool:
         """Whether a state was entered (also the same one again)."""
-        return self.reason not in (Reason.NO_TRANSITION, Reason.STALE_DEADLINE, Reason.ALREADY_CLOSED)
+        return self.reason not in _STAYS
+
+
+_STAYS: Final = frozenset(
+    {
+        Reason.NO_TRANSITION,
+        Reason.STALE_DEADLINE,
+        Reason.ALREADY_CLOSED,
+        Reason.REVIEW_NOTED,
+        Reason.REVIEW_REPEATED,
+    }
+)

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, PartnerSignal, ReviewDecision, Severity
+from monitor.vocabulary import (
+    EffectKind,
+    EffectOutcome,
+    Freshness,
+    PartnerSignal,
+    ReviewDecision,
+    ReviewReason,
+    Severity,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +44,18 @@ class DeadlinePassed:
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A responder decided."""
+    """A responder decided.
+
+    Attributes:
+        by: Their name; ``<name> via <token>`` where somebody else recorded it, or the token is not named after them.
+        why: Their own words.
+        reason: Why, from the closed list.
+    """
 
     decision: ReviewDecision
     by: str
     why: str
+    reason: ReviewReason = ReviewReason.OTHER
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,9 @@ _EFFECT_WORDS: Mapping[str, Iterable[str]] = {
 MAY_BE_UNSUPPORTED = frozenset({EffectKind.HOLD, EffectKind.SHARE})
 """Effects that some media servers or installations have no way to carry out."""
 
+MOST_PEOPLE = 5
+"""More would never be awake at once."""
+
 T = TypeVar("T")
 
 
@@ -241,6 +244,8 @@ class _Reader:
             place = (*path, kind, key)
             if key in words.DURATIONS:
                 parameters[f"{key}_s"] = self._duration_s(text, place)
+            elif key == "people":
+                parameters[key] = self._people(text, place)
             else:
                 parameters[key] = self._word(text, place, _EFFECT_WORDS[key])
         if kind == EffectKind.ALERT:
@@ -301,6 +306,11 @@ class _Reader:
     def _count(self, value: Any, path: Path) -> int:
         if not _is_integer(value) or value < 1:
             self._refuse(path, f"{_shown(value)} is no whole number from 1", "write one, without quotes")
+        return int(value)
+
+    def _people(self, value: Any, path: Path) -> int:
+        if not _is_integer(value) or not 1 <= value <= MOST_PEOPLE:
+            self._refuse(path, f"{_shown(value)} is no number of people", f"write 1 to {MOST_PEOPLE}")
         return int(value)
 
     def _truth(self, data: Mapping[str, Any], path: Path, key: str) -> bool:

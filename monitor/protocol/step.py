@@ -6,18 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from monitor.protocol.decision import Decision, EffectRequest, IncidentState, Reason
-from monitor.protocol.definition import After, Definition, Effect, State
+from monitor.protocol.definition import After, Definition, Effect, OnReview, State
 from monitor.protocol.events import (
     DeadlinePassed,
     DetectionCleared,
     DetectionRaised,
     Event,
+    Reviewed,
     StrikesChanged,
     UserReported,
     ViewersChanged,
 )
 from monitor.protocol.matching import holds, matched
-from monitor.vocabulary import EffectKind, Severity
+from monitor.vocabulary import EffectKind, ReviewDecision, Severity
 
 
 def begin(definition: Definition, now: float, *, strikes: int = 0, viewers: int = 0) -> IncidentState:
@@ -64,6 +65,8 @@ def step(definition: Definition, incident: IncidentState | None, event: Event, n
     before, incident = incident, _told(incident, event)
     for index, reason in _candidates(state, before, incident, event):
         if holds(state.transitions[index].guard, incident):
+            if isinstance(event, Reviewed) and (waits := _waits_for_more(incident, event)) is not None:
+                return Decision(waits[0], incident.state, waits[1], (), state.posture, closed=False)
             return _take(definition, incident, index, reason=reason, now=now)
     if isinstance(event, DeadlinePassed):
         incident = _without_deadline(incident, event.key)
@@ -113,6 +116,8 @@ def _candidates(
 def _take(definition: Definition, incident: IncidentState, index: int, *, reason: Reason, now: float) -> Decision:
     transition = definition.states[incident.state].transitions[index]
     sequence = incident.sequence + 1
+    if isinstance(transition.trigger, OnReview):
+        incident = replace(incident, confirmed_by=())
     if transition.to is None:
         effects = transition.effects
         state = definition.states[incident.state]
@@ -121,6 +126,7 @@ def _take(definition: Definition, incident: IncidentState, index: int, *, reason
             sequence=sequence,
             deadlines=_without_index(incident.deadlines, index),
             asked=_asked(incident, sequence, effects),
+            people=_people(incident, effects),
         )
     else:
         state = definition.states[transition.to]
@@ -132,6 +138,7 @@ def _take(definition: Definition, incident: IncidentState, index: int, *, reason
             sequence=sequence,
             deadlines=_deadlines(sequence, transition.to, state, now),
             asked=_asked(incident, sequence, effects),
+            people=_people(incident, effects),
         )
     requests = tuple(_request(sequence, position, effect) for position, effect in enumerate(effects))
     return Decision(reason, incident.state, after, requests, state.posture, closed=state.final)
@@ -139,6 +146,32 @@ def _take(definition: Definition, incident: IncidentState, index: int, *, reason
 
 def _asked(incident: IncidentState, sequence: int, effects: tuple[Effect, ...]) -> Mapping[EffectKind, int]:
     return {**incident.asked, **{effect.kind: sequence for effect in effects}} if effects else incident.asked
+
+
+def _people(incident: IncidentState, effects: tuple[Effect, ...]) -> int:
+    """Return how many people must confirm: what the newest request says, else what was asked before."""
+    asked = [effect.parameters.get("people", 1) for effect in effects if effect.kind is EffectKind.REQUEST_REVIEW]
+    return int(asked[-1] or 1) if asked else incident.people
+
+
+def _waits_for_more(incident: IncidentState, event: Reviewed) -> tuple[Reason, IncidentState] | None:
+    """Return what becomes of a confirmation that is not the last one needed; None for any review that counts at once.
+
+    Only confirming takes several people: whoever dismisses, escalates or releases silences nobody. A person behind an
+    earlier confirmation, by whichever name, adds nothing.
+    """
+    if event.decision is not ReviewDecision.CONFIRM or incident.people <= 1:
+        return None
+    earlier = {person for by in incident.confirmed_by for person in _persons(by)}
+    if not earlier.isdisjoint(_persons(event.by)):
+        return Reason.REVIEW_REPEATED, incident
+    if len(incident.confirmed_by) + 1 >= incident.people:
+        return None
+    return Reason.REVIEW_NOTED, replace(incident, confirmed_by=(*incident.confirmed_by, event.by))
+
+
+def _persons(by: str) -> set[str]:
+    return {name.strip().casefold() for name in by.split(" via ")}
 
 
 def _request(sequence: int, position: int, effect: Effect) -> EffectRequest:

@@ -156,7 +156,12 @@ EFFECTS: Final[Mapping[str, EffectWord]] = {
         "tell every receiver", {"event": "why, from the list below", "priority": "`normal` or `crisis`"}, ("event",)
     ),
     EffectKind.REQUEST_REVIEW.value: EffectWord(
-        "ask a responder to decide", {"within": "how long they have, as shown to them"}, ("within",)
+        "ask a responder to decide",
+        {
+            "within": "how long they have, as shown to them",
+            "people": "how many different people must confirm; 1 if left out",
+        },
+        ("within",),
     ),
     EffectKind.HOLD.value: EffectWord(
         "let nobody see the stream while its encoder stays connected, and verify that; `release` takes it back",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, insert, or_, select, update
@@ -47,6 +47,9 @@ class IncidentRecord:
     strikes: int = 0
     viewers: int = 0
     reports: int = 0
+    review_people: int = 1
+    review_confirmed_by: Sequence[str] = field(default_factory=list)
+    review_reason: str | None = None
 
     @property
     def ref(self) -> StreamRef:

@@ -72,6 +72,9 @@ incident = Table(
     Column("strikes", Integer, nullable=False, server_default="0"),
     Column("viewers", Integer, nullable=False, server_default="0"),
     Column("reports", Integer, nullable=False, server_default="0"),
+    Column("review_people", Integer, nullable=False, server_default="1"),
+    Column("review_confirmed_by", JSON, nullable=False, server_default="[]"),
+    Column("review_reason", String(32), nullable=True),
     Index("ix_incident_open", "closed_at", "opened_at"),
     Index("ix_incident_stream", "stream_id", "closed_at"),
     comment="One run of a protocol on one stream.",
@@ -173,10 +176,51 @@ block = Table(
     comment="Publishers barred from live until a time (strikes).",
 )
 
+silence = Table(
+    "silence",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("server", String(48), nullable=True),
+    Column("pattern", Text, nullable=True),
+    Column("owner", String(200), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("ended_at", Float, nullable=True),
+    Column("ended_by", String(200), nullable=True),
+    Column("ended_why", Text, nullable=True),
+    Index("ix_silence_active", "ended_at", "until"),
+    comment="Pauses of containment and silences of alerts: whose, why and until when.",
+)
+
+review_wait = Table(
+    "review_wait",
+    metadata,
+    Column("incident_id", String(36), ForeignKey("incident.id"), primary_key=True),
+    Column("step", Integer, nullable=False),
+    Column("next_at", Float, nullable=False, index=True),
+    comment="Reviews that nobody has decided: which group of responders has it, and when the next one is told.",
+)
+
 writer = Table(
     "writer",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("epoch", Integer, nullable=False),
     comment="One row: how often a daemon has claimed the store; only the last one to do so may write.",
+)
+
+learnt_threshold = Table(
+    "learnt_threshold",
+    metadata,
+    Column("server", String(48), primary_key=True),
+    Column("app", String(200), primary_key=True),
+    Column("label", String(64), primary_key=True),
+    Column("severity", String(8), primary_key=True),
+    Column("basis", String(64), nullable=False),
+    Column("standing", JSON, nullable=False),
+    Column("tally", JSON, nullable=False),
+    Column("saved_at", Float, nullable=False),
+    comment="Thresholds learnt from ordinary streams, and the counted detections that they were learnt from.",
 )
