@@ -1,6 +1,6 @@
 """Named points at which a test makes the daemon die, as the kernel or a power cut would. Off unless it is asked for.
 
-Set ``LIVECORDON_DIE_AT`` to a point's name, and the process kills itself with SIGKILL when it gets there. The crash test runs
+Set ``_LIVECORDON_DIE_AT`` to a point's name, and the process kills itself with SIGKILL when it gets there. The crash test runs
 through every point of `POINTS`, so that none can be added without proof of what happens after it.
 """
 
@@ -10,7 +10,7 @@ import os
 import signal
 from typing import Final
 
-VARIABLE: Final = "LIVECORDON_DIE_AT"
+VARIABLE: Final = "_LIVECORDON_DIE_AT"
 
 POINTS: Final = {
     "detection_received": "a detection came up; nothing was decided",

@@ -10,6 +10,7 @@ from typing import Self
 
 import structlog
 
+from monitor import faults
 from monitor.alerts.receivers import Receiver
 from monitor.alerts.schedule import retry_delay_s, throttle_s
 from monitor.alerts.sender import Attempt, Outcome, Sender
@@ -179,7 +180,9 @@ class _Line:
         return min(POLL_S, max(0.0, max(due_at, self._not_before) - now))
 
     async def _deliver(self, sender: Sender, delivery: DeliveryRecord) -> None:
+        faults.reach("alert_before_send")
         attempt = await sender.attempt(delivery)
+        faults.reach("alert_sent")
         # Once the receiver has answered, the answer is written even while the daemon stops: an alert that was taken would
         # otherwise be sent again at the next start.
         recording = asyncio.ensure_future(self._record(delivery, attempt))
@@ -209,6 +212,7 @@ class _Line:
                 )
                 if attempt.outcome is Outcome.GONE:
                     cancelled = await deliveries.disable_receiver(connection, self.name, at=now, reason=reason)
+        faults.reach("alert_recorded")
         self._failed_before = attempt.outcome is not Outcome.DELIVERED
         self._tell(delivery, attempt, attempts=attempts, next_at=next_at, cancelled=cancelled)
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import structlog
 
+from monitor import faults
 from monitor.errors import EffectError
 
 MANIFEST = "manifest.json"
@@ -138,6 +139,7 @@ def write_package(
                 files[name] = entry
         rows = [{"start_s": clip.start_s, "end_s": clip.end_s, "scores": dict(clip.scores)} for clip in scores]
         files["scores.json"] = _write(unfinished, "scores.json", _json(rows))
+        faults.reach("evidence_half_written")
         manifest = {"version": 1, **about, "incident_id": incident_id, "preserved_at": preserved_at, "files": files}
         _write(unfinished, MANIFEST, _json(manifest))
         # Names are data, too: without these a power cut could leave a package whose files are not in their folder.
@@ -146,6 +148,7 @@ def write_package(
         unfinished.rename(target)
         _sync_folder(target.parent)
         _sync_folder(root)
+        faults.reach("evidence_written")
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise EffectError(

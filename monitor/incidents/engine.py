@@ -270,6 +270,10 @@ class IncidentEngine:
                 lag_s = self._now() - due_at
                 await self._commit(current, DeadlinePassed(key=key), actor="protocol", always=True)
                 DEADLINE_LAG.observe(lag_s)
+            if (current := self._book.get(incident_id)) is not None:
+                # The wall clock may have gone back since the book was asked: what is due again must be found again.
+                self._book.remember(current)
+                self._wake.set()
 
     async def _handle(self, context: StreamContext, event: Event) -> Decision | None:
         incident = self.open_incident(context.ref.stream_id)
