@@ -17,3 +17,11 @@ config_option = click.option(
     help=f"Configuration; config.yaml in the working directory, or else the shipped example. [{CONFIG_VARIABLE}]",
 )
 """``--config FILE``, passed on as `config_file` (a Path or None)."""
+
+parameters_option = click.option(
+    "--parameters",
+    "-p",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the protocol, otherwise at its default; may be repeated.",
+)

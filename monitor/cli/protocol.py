@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from monitor.cli.main import EXIT_USAGE
+from monitor.cli.options import parameters_option
 from monitor.errors import Problem, ProblemsError
 
 
@@ -41,15 +42,20 @@ def check(files: tuple[Path, ...]) -> int:
 
 @protocol.command()
 @click.argument("name")
-@click.option("--mermaid", is_flag=True, help="As Mermaid source, which is the only form so far.")
+@parameters_option
+@click.option("--svg", "form", flag_value="svg", help="As a picture; what a file that ends in .svg gets.")
+@click.option("--mermaid", "form", flag_value="mermaid", help="As Mermaid source; what everything else gets.")
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead.")
-def show(name: str, *, mermaid: bool, output: Path | None) -> None:  # noqa: ARG001 - the only form so far
-    """Draw a protocol, named or as a file, with its timers, effects and parameters at their defaults."""
-    from monitor.incidents.library import load_protocol  # noqa: PLC0415 - keeps `--help` fast
+def show(name: str, *, parameters: tuple[str, ...], form: str | None, output: Path | None) -> None:
+    """Draw a protocol, named or as a file, with its timers, effects and parameters."""
+    from monitor.cli.protocol_choice import chosen_protocol  # noqa: PLC0415 - keeps `--help` fast
     from monitor.protocol.diagram import to_mermaid  # noqa: PLC0415
-    from monitor.shipped import protocols_dir  # noqa: PLC0415
+    from monitor.protocol.drawing import to_svg  # noqa: PLC0415
 
-    drawn = to_mermaid(load_protocol(name, protocols_dir()))
+    definition = chosen_protocol(name, parameters)
+    if form is None:
+        form = "svg" if output is not None and output.suffix.lower() == ".svg" else "mermaid"
+    drawn = to_svg(definition) if form == "svg" else to_mermaid(definition)
     if output is None:
         click.echo(drawn, nl=False)
     else:

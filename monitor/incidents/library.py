@@ -54,7 +54,12 @@ def load_protocol_templates(directory: Path) -> dict[str, Template]:
 
 
 def load_protocol(name_or_file: str, directory: Path) -> Definition:
-    """Return one protocol with its parameters at their defaults: a file of its own, or one of `directory` by name.
+    """Return one protocol with its parameters at their defaults; see `load_protocol_template`."""
+    return load_protocol_template(name_or_file, directory).default
+
+
+def load_protocol_template(name_or_file: str, directory: Path) -> Template:
+    """Return one protocol: a file of its own, or one of `directory` by name.
 
     Blocks while it reads.
 
@@ -69,9 +74,9 @@ def load_protocol(name_or_file: str, directory: Path) -> Definition:
             what = f"the file cannot be read ({error.strerror or type(error).__name__})"
             problem = Problem(name_or_file, "", what, "name a protocol file, or a protocol")
             raise ProtocolDefinitionError([problem]) from None
-        return next(iter(load_templates({name_or_file: text}).values())).default
-    definitions = load_protocols(directory)
-    if name_or_file not in definitions:
-        mend = f"there are: {', '.join(definitions)}"
+        return next(iter(load_templates({name_or_file: text}).values()))
+    templates = load_protocol_templates(directory)
+    if name_or_file not in templates:
+        mend = f"there are: {', '.join(templates)}"
         raise ProtocolDefinitionError([Problem(str(directory), name_or_file, "there is no such protocol", mend)])
-    return definitions[name_or_file]
+    return templates[name_or_file]

@@ -1,7 +1,7 @@
 """The parts of docs/protocols.md that are made from the code and the shipped files, so that they cannot fall behind.
 
 A part stands between ``<!-- part: NAME -->`` and ``<!-- end -->``; parts are ``keys``, ``postures``, ``triggers``,
-``guards``, ``effects`` and, for each definition, ``diagram NAME``.
+``guards``, ``effects`` and, for each definition, ``diagram NAME``: its picture, which `pictures` makes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from monitor.protocol import words
 from monitor.protocol.definition import Definition
-from monitor.protocol.diagram import to_mermaid
+from monitor.protocol.drawing import to_svg
 
 _PART = re.compile(r"(<!-- part: ([a-z_ -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -28,8 +28,13 @@ def filled(page: str, definitions: Mapping[str, Definition]) -> str:
         "triggers": _triggers(),
         "guards": _table(("guard", "holds when"), words.GUARDS),
         "effects": _effects(),
-    } | {f"diagram {name}": f"```mermaid\n{to_mermaid(one)}```\n" for name, one in definitions.items()}
+    } | {f"diagram {name}": f"![{one.summary}](images/protocol-{name}.svg)\n" for name, one in definitions.items()}
     return _PART.sub(lambda part: f"{part[1]}\n{parts[part[2]]}\n{part[3]}", page)
+
+
+def pictures(definitions: Mapping[str, Definition]) -> dict[str, str]:
+    """Return the SVG pictures that the page shows, by file name below ``docs/images``."""
+    return {f"protocol-{name}.svg": to_svg(definition) for name, definition in definitions.items()}
 
 
 def _keys() -> str:

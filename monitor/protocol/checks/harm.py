@@ -11,7 +11,7 @@ from monitor.protocol.definition import (
     OnEffect,
     OnReview,
 )
-from monitor.protocol.graph import Edge, reachable
+from monitor.protocol.graph import Edge, edges_of, reachable
 from monitor.vocabulary import EffectKind, EffectOutcome, ReviewDecision
 
 
@@ -117,6 +117,19 @@ _HARMS = (
         "whoever is dismissed here may stay hidden",
     ),
 )
+
+
+def silenced_states(definition: Definition) -> frozenset[str]:
+    """Return the states in which the stream may be held or cut, or its publisher blocked, by this incident.
+
+    What has been asked to end that counts only once it has been seen to succeed.
+    """
+    edges = edges_of(definition)
+    found: set[str] = set()
+    for harm in _HARMS:
+        landings = [edge.target for edge in edges if harm.done_by(edge)]
+        found |= reachable([edge for edge in edges if not _proves(edge, harm.undo)], landings)
+    return frozenset(found)
 
 
 def no_way_back(definition: Definition, edges: tuple[Edge, ...]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import pytest
 
 from monitor.cli.main import main
 from monitor.protocol.diagram import to_mermaid
+from monitor.protocol.drawing import to_svg
 from monitor.shipped import protocols_dir
 from tests.fakes.protocols import shipped
 
@@ -35,3 +36,35 @@ def test_a_protocol_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["protocol", "show", "assisted", "-o", str(file)]) == 0
 
     assert capsys.readouterr().out == file.read_text() == to_mermaid(shipped()["assisted"])
+
+
+def test_a_protocol_is_drawn_as_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "drawn.svg"
+
+    assert main(["protocol", "show", "assisted", "--svg"]) == 0
+    assert main(["protocol", "show", "assisted", "-o", str(file)]) == 0
+
+    assert capsys.readouterr().out == file.read_text() == to_svg(shipped()["assisted"])
+
+
+def test_a_picture_shows_the_values_that_were_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["protocol", "show", "assisted", "--svg", "-p", "decide_within=45s,crowd=50"]) == 0
+    drawn = capsys.readouterr().out
+
+    assert "decide_within = 45s" in drawn
+    assert ">after 45s if severity act<" in drawn
+    assert ">viewers 50<" in drawn
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("decide_within", "write NAME=VALUE"),
+        ("nothing=1s", "has no 'nothing'; it has decide_within"),
+        ("decide_within=1s", "less than 10s"),
+        ("crowd=many", "this is no number"),
+    ],
+)
+def test_wrong_parameters_are_refused(given: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["protocol", "show", "assisted", "-p", given]) == 2
+    assert said in capsys.readouterr().err

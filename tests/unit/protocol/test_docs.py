@@ -8,20 +8,28 @@ import pytest
 from monitor.protocol import words
 from monitor.protocol.diagram import to_mermaid
 from monitor.protocol.loading import load_definition
-from monitor.protocol.reference import filled
+from monitor.protocol.reference import filled, pictures
 from monitor.vocabulary import AlertEvent, EffectKind, EffectOutcome, Freshness, PartnerSignal, Posture, ReviewDecision
 from tests.fakes.protocols import shipped
 
 PAGE = Path(__file__).parents[3] / "docs" / "protocols.md"
 MEND = (
     'run: python -c "from pathlib import Path; from monitor.incidents.library import load_protocols; '
-    "from monitor.protocol.reference import filled; page = Path('docs/protocols.md'); "
-    "page.write_text(filled(page.read_text(), load_protocols(Path('protocols'))))\""
+    "from monitor.protocol.reference import filled, pictures; page = Path('docs/protocols.md'); "
+    "all = load_protocols(Path('protocols')); page.write_text(filled(page.read_text(), all)); "
+    "[Path('docs/images', name).write_text(drawn) for name, drawn in pictures(all).items()]\""
 )
 
 
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text() == filled(PAGE.read_text(), shipped()), MEND
+
+
+@pytest.mark.parametrize("name", ["observe", "assisted", "immediate"])
+def test_the_pictures_are_up_to_date(name: str) -> None:
+    file = f"protocol-{name}.svg"
+
+    assert (PAGE.parent / "images" / file).read_text() == pictures(shipped())[file], MEND
 
 
 def test_the_page_has_every_part_and_links_every_protocol() -> None:
