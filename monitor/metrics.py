@@ -9,7 +9,9 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Severity
 
 BUILD_INFO = Info("livecordon_build", "Version of this daemon.")
-MODEL_INFO = Info("livecordon_model", "Classifier package in force.")
+MODEL_INFO = Info(
+    "livecordon_model", "Classifier packages in use: the one that judges, and the one beside it.", ["role"]
+)
 
 STREAMS = Gauge("livecordon_streams", "Live streams by how recent their last verdict is.", ["freshness"])
 STREAMS_LISTED = Gauge("livecordon_streams_listed", "Live streams that a media server lists.", ["server"])
@@ -32,6 +34,8 @@ SPOOL_BYTES = Gauge(
 )
 SPOOL_FAILURES = Counter("livecordon_spool_failures_total", "Pieces of video that could not be kept for evidence.")
 WATCHERS = Gauge("livecordon_watchers", "Watcher processes that are ready.")
+WATCHERS_OUTDATED = Gauge("livecordon_watchers_outdated", "Watchers that another model's are about to replace.")
+MODEL_SWAPS = Counter("livecordon_model_swaps_total", "Requests to take another model into use.", ["outcome"])
 WATCHERS_RESERVED_CORES = Gauge(
     "livecordon_watchers_reserved_cores", "What all streams are reckoned to take, in core seconds per second."
 )
@@ -83,6 +87,7 @@ STORE_UNWRITTEN = Gauge("livecordon_store_unwritten", "Decisions acted upon that
 
 DROP_REASONS = ("superseded", "overload", "stopped", "thinned", "no_classifier")
 RESTART_REASONS = ("exit", "unresponsive", "seam", "fault")
+SWAP_OUTCOMES = ("swapped", "refused", "unchanged")
 HTTP_AREAS = ("api", "page", "gate", "health")
 HTTP_CODES = ("2xx", "3xx", "4xx", "5xx")
 GATE_ANSWERS = ("allow", "deny", "malformed", "error")
@@ -102,6 +107,8 @@ def initialise() -> None:
     for reason in RESTART_REASONS:
         WATCHER_RESTARTS.labels(reason)
         CLASSIFIER_RESTARTS.labels(reason)
+    for swap_outcome in SWAP_OUTCOMES:
+        MODEL_SWAPS.labels(swap_outcome)
     for answer in GATE_ANSWERS:
         GATE_DECISIONS.labels(answer)
     for area, code in product(HTTP_AREAS, HTTP_CODES):

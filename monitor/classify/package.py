@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from monitor.yaml_source import YamlDocument
 MAX_MODEL_BYTES: Final = 2 * 1024**3
 """ONNX's own bound for one file."""
 
+_SCORES_DEPEND_ON: Final = {"name", "version", "clip", "inputs", "outputs", "remote"}
+
 _GRAPH_TYPES: Final = {"uint8": "tensor(uint8)", "float16": "tensor(float16)", "float32": "tensor(float)"}
 
 
@@ -50,6 +53,17 @@ class ModelPackage:
     def name(self) -> str:
         """``name@version``, and ``+variant`` where there is one."""
         return name_of(self.manifest, self.variant)
+
+    @property
+    def score_digest(self) -> str:
+        """SHA-256, in hex, of everything that scores depend on: the graph, what it is fed with, and what becomes of its output.
+
+        Whatever was learnt from scores, such as thresholds, holds for packages with the same digest and for no other.
+        Words about the model, and its operating points, are not in it.
+        """
+        says = self.manifest.model_dump(mode="json", include=_SCORES_DEPEND_ON)
+        content = json.dumps([self.variant, says], sort_keys=True).encode()
+        return hashlib.sha256(content + hashlib.sha256(self.model).digest()).hexdigest()
 
     @property
     def tolerance(self) -> float:

@@ -19,6 +19,7 @@ from monitor.daemon.discovery import Discovery
 from monitor.daemon.evidence import kept_of, kept_video_of
 from monitor.daemon.gate import Gate
 from monitor.daemon.keeper import Keeper
+from monitor.daemon.model_swap import ModelSwap
 from monitor.daemon.parts import Parts
 from monitor.daemon.remote import show_classifiers
 from monitor.daemon.services import Blocks, Incidents
@@ -105,6 +106,7 @@ class Daemon:
             on_observation=self._on_observation,
             on_status=self._on_status,
             on_fault=self._on_fault,
+            on_model=self._on_model,
         )
         committed = CommittedPerformer()
         holding = HoldPerformer(self._servers, config.effects.cut_deadline, clock, is_wanted=self._engine.is_wanted)
@@ -144,6 +146,12 @@ class Daemon:
             on_live=self._doorkeeper.on_live,
             on_change=self._changes.notify,
         )
+        self._models = ModelSwap(parts, self._watchers, self._keeper, self._database, clock)
+
+    @property
+    def models(self) -> ModelSwap:
+        """Takes other models into use while the daemon runs."""
+        return self._models
 
     async def run(self, stop: asyncio.Event, on_running: Callable[[Running], Awaitable[None]] | None = None) -> None:
         """Run until `stop` is set or a part fails beyond repair.
@@ -163,7 +171,7 @@ class Daemon:
         for reason in Reason:
             metrics.TRANSITIONS.labels(reason.value)
         metrics.BUILD_INFO.info({"version": __version__})
-        metrics.MODEL_INFO.info({"model": self._parts.package.name, "provider": ""})
+        metrics.MODEL_INFO.labels("acting").info({"model": self._parts.package.name, "provider": ""})
         config = self._parts.config
         notifier = sdnotify.SystemdNotifier()
         async with AsyncExitStack() as stack:
@@ -234,7 +242,7 @@ class Daemon:
     async def kept(self, stream_id: str) -> Kept:
         """Ask a stream's watcher for its last minute; see `monitor.effects.preserve.EvidenceSource`."""
         evidence = await self._watchers.evidence(stream_id, _EVIDENCE_DEADLINE_S)
-        return kept_of(evidence, self._watchers.labels)
+        return kept_of(evidence, self._watchers.labels_of(stream_id))
 
     @asynccontextmanager
     async def kept_video(self, stream_id: str) -> AsyncIterator[KeptVideo]:
@@ -325,6 +333,9 @@ class Daemon:
     def _on_observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
         self._vitals.classifier_fault = ""
         self._keeper.on_observation(observation, labels)
+
+    def _on_model(self, stream_id: str, model: str) -> None:
+        self._keeper.on_model(stream_id, model)
 
     def _on_status(self, status: StreamStatus) -> None:
         self._keeper.on_status(status)

@@ -110,6 +110,7 @@ class Keeper:
         self._policies = policies
         self._rules = rules
         self._model = model
+        self._rules_by_model = {model: rules}
         self._watchers = watchers
         self._engine = engine
         self._clock = clock
@@ -211,6 +212,27 @@ class Keeper:
             stream.suspected = stream.detector.suspicious
             self.refresh_posture(observation.stream_id)
 
+    def adopt(self, model: str, rules: Mapping[str, DetectionRule]) -> None:
+        """From now on streams are judged by `rules` as soon as they are scored by `model`.
+
+        Until then, those that are known go on as before; so do open incidents.
+        """
+        # Watchers with the model before may score for a while yet, but none with the one before that.
+        self._rules_by_model = {self._model: self._rules, model: rules}
+        self._model, self._rules = model, rules
+
+    def on_model(self, stream_id: str, model: str) -> None:
+        """A stream's next scores are another model's: judge them by its rules."""
+        stream = self._registry.get(stream_id)
+        if stream is None or stream.model == model:
+            return
+        if model not in self._rules_by_model:
+            # A package was changed under the feet of the watchers. Nothing better is known than the rules in force.
+            log.error("model_not_expected", stream_id=stream_id, model=model)
+            return
+        stream.model = model
+        stream.detector = stream.detector.successor(self._rules_by_model[model])
+
     def on_status(self, status: StreamStatus) -> None:
         """Take in a change of a stream's watch state."""
         stream = self._registry.get(status.stream_id)
@@ -260,6 +282,7 @@ class Keeper:
             dry_run=policy.dry_run,
             title=stream_id if policy.names_are_secret else f"{live.ref.app}/{live.ref.name}",
             first_seen_at=self._now(),
+            model=self._model,
         )
         self._registry.add(stream)
         stream.posture = self._wanted_posture(stream)
@@ -318,7 +341,7 @@ class Keeper:
             session=stream.live.session,
             definition=stream.definition,
             dry_run=stream.dry_run,
-            model=self._model,
+            model=stream.model,
             viewers=stream.live.viewers,
         )
 

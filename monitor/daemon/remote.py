@@ -67,8 +67,8 @@ def show_classifiers(vitals: Vitals, views: Sequence[WatcherView]) -> None:
     fallback = "" if lost or not serving else serving[-1]
     if fallback:
         # Time and again: a watcher that starts meanwhile says what it should be.
-        metrics.MODEL_INFO.info({"model": fallback, "provider": "fallback"})
+        metrics.MODEL_INFO.labels("acting").info({"model": fallback, "provider": "fallback"})
     elif vitals.fallback:
-        metrics.MODEL_INFO.info({"model": vitals.model, "provider": "kserve_v2"})
+        metrics.MODEL_INFO.labels("acting").info({"model": vitals.model, "provider": "kserve_v2"})
     vitals.classifier_lost, vitals.fallback = lost, fallback
     vitals.classifier_trouble = troubled[0].classifier_trouble if troubled else ""

@@ -23,6 +23,7 @@ class WatchedStream:
         last_arrived_at: Unix arrival time of the last scored clip's last frame; None before the first verdict.
         told: How recent its last verdict was when incidents were last told; None before there is anything to tell.
         suspected: A single clip was suspicious: watched more closely before any detection exists.
+        model: ``name@version`` of the model whose scores the detector expects.
         excused: It ended by itself (a finite file), so that no verdict is to be expected of it.
     """
 
@@ -41,6 +42,7 @@ class WatchedStream:
     posture: Posture = Posture.CALM
     suspected: bool = False
     excused: bool = False
+    model: str = ""
 
     @property
     def ref(self) -> StreamRef:

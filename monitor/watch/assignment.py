@@ -26,6 +26,7 @@ class AssignedStream:
 
     Attributes:
         tries: How many tries in a row have failed so far.
+        model: ``name@version`` of the model that its last scores are from; empty before the first.
         watching_since_s: Since when its watcher calls it watched, on the monotonic clock; None while it does not.
     """
 
@@ -33,6 +34,7 @@ class AssignedStream:
     posture: Posture
     tries: int = 0
     watching_since_s: float | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,17 @@ class Assignment:
         for stream_id in orphans:
             del self._places[stream_id]
         return orphans
+
+    def succeed(self, old: int, new: int) -> None:
+        """`new` gets streams in the place of `old`, which gets no more; those that `old` has stay there for now."""
+        place = self._members.index(old) if old in self._members else 0
+        self._members = [member for member in self._members if member not in (old, new)]
+        self._members.insert(place, new)
+
+    def move(self, stream_id: str, target: int) -> None:
+        """A stream has gone to another watcher; unknown streams are ignored."""
+        if stream_id in self._postures:
+            self._places[stream_id] = target
 
     def add(self, stream_id: str, posture: Posture) -> None:
         """A stream wants watching; it gets its place with the next `place`. Adding it again only sets its posture."""

@@ -14,11 +14,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """The daemon's three callbacks; an exception in one is logged, and must not look like a watcher's misbehaviour."""
+    """The daemon's callbacks; an exception in one is logged, and must not look like a watcher's misbehaviour."""
 
     on_observation: Callable[[Observation, tuple[str, ...]], None]
     on_status: Callable[[StreamStatus], None]
     on_fault: Callable[[WatcherFault], None]
+    on_model: Callable[[str, str], None] = lambda _stream_id, _model: None
 
     def observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
         """Pass scores on, with the labels that they stand for."""
@@ -27,6 +28,10 @@ class Callbacks:
     def status(self, status: StreamStatus) -> None:
         """Pass on a change of a stream's watch state."""
         _call("status", self.on_status, status)
+
+    def model(self, stream_id: str, model: str) -> None:
+        """Say that the next scores of a stream are another model's than its last ones."""
+        _call("model", self.on_model, stream_id, model)
 
     def fault(self, fault: WatcherFault) -> None:
         """Pass on that a watcher failed."""

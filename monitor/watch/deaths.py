@@ -74,11 +74,15 @@ class Deaths:
 
     def _left_common(self, child: WatcherChild, ending: Ending) -> None:
         assignment, quarantine = self.roster.assignment, self.roster.quarantine
+        kept = self.roster.take_back(child)
         orphans = assignment.leave(child.member)
         suspects: tuple[str, ...] = ()
         if ending.blames_streams:
-            suspects = quarantine.blame(orphans, self.roster.clock.monotonic_s())
+            suspects = quarantine.blame((*orphans, *kept), self.roster.clock.monotonic_s())
         for stream_id in suspects:
+            if stream_id in kept and (holder := self.roster.child_of(stream_id)) is not None:
+                self.roster.let_go(holder, stream_id)
+                orphans = (*orphans, stream_id)
             assignment.remove(stream_id)
         self._mourn(child, ending, orphans)
         if suspects:

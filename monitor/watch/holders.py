@@ -33,6 +33,10 @@ class EvidenceHolders:
         for holders in self._holders.values():
             holders.pop(child, None)
 
+    def has_any(self, child: WatcherChild) -> bool:
+        """Whether a process may have evidence of any stream."""
+        return any(child in holders for holders in self._holders.values())
+
     def forget(self, now_s: float) -> None:
         """Drop what no process keeps any more."""
         for stream_id, holders in list(self._holders.items()):
@@ -48,8 +52,11 @@ class EvidenceHolders:
         holders = [child for child in self._holders.get(stream_id, ()) if child in ready]
         return holders[-1] if holders else next(iter(ready), None)
 
-    async def ask(self, stream_id: str, deadline_s: float) -> Evidence:
-        """Return what every holder has of a stream, in the order in which they had it; empty if nobody answers."""
+    async def ask(self, stream_id: str, deadline_s: float, labels: tuple[str, ...]) -> Evidence:
+        """Return what every holder has of a stream, in the order in which they had it; empty if nobody answers.
+
+        Scores for other labels than `labels`, of a model that has just been replaced, are left out.
+        """
         children = tuple(self._holders.get(stream_id, ()))
         answers = await asyncio.gather(*(child.evidence(stream_id, deadline_s) for child in children))
         parts = [answer for answer in answers if answer is not None]
@@ -57,5 +64,10 @@ class EvidenceHolders:
             request_id=0,
             stream_id=stream_id,
             frames=tuple(frame for part in parts for frame in part.frames),
-            scores=tuple(score for part in parts for score in part.scores),
+            scores=tuple(
+                score
+                for child, part in zip(children, answers, strict=True)
+                if part is not None and child.ready is not None and child.ready.labels == labels
+                for score in part.scores
+            ),
         )

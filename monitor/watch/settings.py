@@ -62,6 +62,8 @@ class WatchSettings:
             ``cpu``, where a process of its own would only move the work about.
         batch: Most clips that are scored together; None takes what suits the provider.
         fill_s: How long a clip may wait for others to be scored with, in seconds; None likewise.
+        keep_replaced_s: How long a watcher whose streams have gone to one with another model is kept for its evidence, in
+            seconds.
         classifier_address: Where watchers reach the shared classifier. Filled in by the supervisor.
         inherited: Descriptors that the process inherits. Filled in by the supervisor.
     """
@@ -95,15 +97,18 @@ class WatchSettings:
     classifier: str = "auto"
     batch: int | None = None
     fill_s: float | None = None
+    keep_replaced_s: float = 60.0
     classifier_address: str | None = None
     inherited: tuple[int, ...] = ()
 
     @property
     def shares_classifier(self) -> bool:
         """Whether one classifier process serves all watchers."""
+        if self.remote is not None:
+            return False
         if self.classifier == "auto":
             # The memory that they share, and the proof of who is who, are Linux's.
-            return self.provider != "cpu" and self.remote is None and sys.platform == "linux"
+            return self.provider != "cpu" and sys.platform == "linux"
         return self.classifier == "shared"
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final, Self
@@ -21,7 +21,8 @@ from monitor.watch.callbacks import Callbacks
 from monitor.watch.child import WatcherChild
 from monitor.watch.classifier_duty import ClassifierDuty
 from monitor.watch.deaths import Deaths
-from monitor.watch.messages import MAX_COSTS, Evidence, Observation, StreamStatus, WatcherFault, WatcherStats
+from monitor.watch.messages import MAX_COSTS, Evidence, Observation, Ready, StreamStatus, WatcherFault, WatcherStats
+from monitor.watch.model_swaps import InForce, ModelSwaps
 from monitor.watch.quarantine import Quarantine
 from monitor.watch.roster import Roster
 from monitor.watch.settings import WatchSettings
@@ -51,6 +52,7 @@ class Watchers:
         on_observation: Callable[[Observation, tuple[str, ...]], None],
         on_status: Callable[[StreamStatus], None],
         on_fault: Callable[[WatcherFault], None],
+        on_model: Callable[[str, str], None] = lambda _stream_id, _model: None,
     ) -> None:
         """Prepare; nothing is started.
 
@@ -62,33 +64,45 @@ class Watchers:
                 ``watcher_died`` (stalled: the stream is being moved), ``waiting_for_watcher`` (opening),
                 ``quarantine_wait`` (stalled) and ``quarantined`` (failed: it killed its watchers and is given up).
             on_fault: Called once for each watcher that failed or died; its streams are being moved by then.
+            on_model: Called with a stream's id and ``name@version`` before its first observation from another model than
+                the one before.
         """
-        self._settings = settings
         self._clock = clock
-        self._callbacks = Callbacks(on_observation, on_status, on_fault)
+        self._callbacks = Callbacks(on_observation, on_status, on_fault, on_model)
         self._roster = Roster(
             clock=clock,
             callbacks=self._callbacks,
             assignment=Assignment(active=settings.watchers),
             quarantine=Quarantine(most=settings.quarantine_watchers),
         )
+        self._common = set(range(1, settings.watchers + settings.spares + 1))
         self._deaths = Deaths(self._roster, self._start_quarantine, lambda member: member in self._common)
         self._spool = SpoolDuty(clock)
-        self._classifier = ClassifierDuty(clock, self._callbacks.fault)
+        self._in_force = InForce(settings, ClassifierDuty(clock, self._callbacks.fault))
         self._restarts: Counter[int] = Counter()
-        self._common = range(1, settings.watchers + settings.spares + 1)
-        self._members = itertools.count(self._common.stop)
+        self._members = itertools.count(settings.watchers + settings.spares + 1)
         self._model, self._labels = "", tuple[str, ...]()
         self._became_ready = asyncio.Event()
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._swaps = ModelSwaps(
+            in_force=self._in_force,
+            roster=self._roster,
+            clock=clock,
+            common=self._common,
+            new_member=lambda: next(self._members),
+            keep_running=self._keep_running,
+            joined=self._joined,
+            task_of=self._task_of,
+        )
 
     async def __aenter__(self) -> Self:
-        self._settings = self._classifier.prepare(await self._spool.prepare(self._settings))
+        in_force = self._in_force
+        in_force.settings = in_force.classifier.prepare(await self._spool.prepare(in_force.settings))
         await self._group.__aenter__()
         self._spawn(self._spool.run())
-        self._spawn(self._classifier.run())
-        for member in self._common:
+        in_force.classifying = self._task_of(in_force.classifier.run())
+        for member in sorted(self._common):
             self._spawn(self._keep_running(member))
         self._spawn(self._tick())
         return self
@@ -106,13 +120,15 @@ class Watchers:
             else:
                 await self._group.__aexit__(None, None, None)
         finally:
-            self._classifier.close()
+            self._in_force.classifier.close()
             await self._spool.clear()
 
     @property
     def ready(self) -> bool:
         """Whether at least one watcher can take streams now, and have their clips scored."""
-        return self._classifier.ready and any(child.ready is not None for child in self._roster.children.values())
+        return self._in_force.classifier.ready and any(
+            child.ready is not None for child in self._roster.children.values()
+        )
 
     @property
     def model(self) -> str:
@@ -123,6 +139,11 @@ class Watchers:
     def labels(self) -> tuple[str, ...]:
         """That model's labels; empty before the first watcher is ready."""
         return self._labels
+
+    def labels_of(self, stream_id: str) -> tuple[str, ...]:
+        """The labels of the model that watches a stream now; while another takes over, not every stream has the same."""
+        child = self._roster.child_of(stream_id)
+        return self._labels if child is None or child.ready is None else child.ready.labels
 
     async def wait_ready(self, deadline_s: float) -> bool:
         """Wait up to `deadline_s` seconds for the first watcher to become ready; whether one did."""
@@ -145,7 +166,7 @@ class Watchers:
         if known is not None and known.url == url:
             known.posture = posture
             self._roster.assignment.set_posture(stream_id, posture)
-            if (child := self._roster.child_of(stream_id)) is not None:
+            for child in self._roster.children_of(stream_id):
                 child.assign(stream_id, url, posture)
             return
         if known is not None:
@@ -163,10 +184,11 @@ class Watchers:
         """Stop watching a stream; nothing more is said about it, and its evidence is kept for two minutes."""
         if self._roster.streams.pop(stream_id, None) is None:
             return
-        child = self._roster.child_of(stream_id)
+        children = self._roster.children_of(stream_id)
+        self._roster.overlaps.end(stream_id)
         self._roster.assignment.remove(stream_id)
         self._roster.quarantine.remove(stream_id)
-        if child is not None:
+        for child in children:
             self._roster.let_go(child, stream_id)
 
     async def set_posture(self, stream_id: str, posture: Posture) -> None:
@@ -175,12 +197,24 @@ class Watchers:
             return
         stream.posture = posture
         self._roster.assignment.set_posture(stream_id, posture)
-        if (child := self._roster.child_of(stream_id)) is not None:
+        for child in self._roster.children_of(stream_id):
             child.set_posture(stream_id, posture)
+
+    @property
+    def swapping(self) -> bool:
+        """Whether some streams are still judged by another model than the newest that was taken into use."""
+        return self._swaps.under_way
+
+    async def swap_model(self, settings: WatchSettings, approve: Callable[[Ready], Awaitable[None]]) -> None:
+        """Take another model into use without a restart; see `ModelSwaps.swap`."""
+        await self._swaps.swap(settings, approve)
+
+    def _is_done(self, member: int) -> bool:
+        return member not in self._common and not self._roster.quarantine.is_member(member)
 
     async def evidence(self, stream_id: str, deadline_s: float) -> Evidence:
         """Return a stream's last minute, oldest first; empty if its watcher died or keeps silent for `deadline_s` seconds."""
-        return await self._roster.holders.ask(stream_id, deadline_s)
+        return await self._roster.holders.ask(stream_id, deadline_s, self.labels_of(stream_id))
 
     def video(self, stream_id: str, deadline_s: float) -> AbstractAsyncContextManager[HandedOver]:
         """Have the compressed video of a stream's last minute written to files, which are gone when the context ends.
@@ -197,28 +231,30 @@ class Watchers:
         return [
             view_of(
                 child,
-                spare=roster.assignment.is_spare(member),
+                spare=roster.assignment.is_spare(member) or self._is_done(member),
                 quarantine=roster.quarantine.is_member(member),
                 restarts=self._restarts[member],
                 reserved_cores=roster.assignment.reserved_on(member),
-                capacity_cores=self._settings.capacity_cores,
+                capacity_cores=self._in_force.settings.capacity_cores,
             )
             for member, child in sorted(roster.children.items())
         ]
 
     async def _keep_running(self, member: int) -> None:
         """Run one common watcher after the other under the same number."""
-        backoff = Backoff(_RESTART_FIRST_S, self._settings.restart_longest_s, immediate=1)
-        while True:
+        backoff = Backoff(_RESTART_FIRST_S, self._in_force.settings.restart_longest_s, immediate=1)
+        while member in self._common:
             healthy = await self._run_child(member)
             self._restarts[member] += 1
             if healthy:
                 backoff.reset()
-            await self._clock.sleep(backoff.next_s())
+            if member in self._common:
+                await self._clock.sleep(backoff.next_s())
+        self._restarts.pop(member, None)
 
     async def _keep_quarantined(self, member: int) -> None:
         """Run an extra watcher for one group of suspects until the group is acquitted, empty, or has killed it."""
-        backoff = Backoff(_RESTART_FIRST_S, self._settings.restart_longest_s, immediate=1)
+        backoff = Backoff(_RESTART_FIRST_S, self._in_force.settings.restart_longest_s, immediate=1)
         while self._roster.quarantine.is_member(member):
             await self._run_child(member)
             if self._roster.quarantine.is_member(member):
@@ -228,9 +264,10 @@ class Watchers:
 
     async def _run_child(self, member: int) -> bool:
         """Run one process to its end; whether it was in good health for a while before."""
+        trial = self._swaps.trial_of(member)
         child = WatcherChild(
             member=member,
-            settings=self._settings,
+            settings=self._in_force.settings if trial is None else trial.settings,
             clock=self._clock,
             on_ready=self._joined,
             on_message=self._take,
@@ -241,8 +278,13 @@ class Watchers:
             ending = await child.run()
             # Streams first: the dead process can wait, they cannot.
             del self._roster.children[member]
-            self._deaths.left(child, ending)
-            if ending.detail != "retired":
+            if trial is not None and trial is self._swaps.trial_of(member):
+                # Nobody depends on it, so that nothing is to be said but to those who try it.
+                self._common.discard(member)
+                trial.failed(ending)
+            else:
+                self._deaths.left(child, ending)
+            if ending.detail != "retired" and trial is None:
                 metrics.WATCHER_RESTARTS.labels(ending.reason).inc()
         finally:
             self._roster.children.pop(member, None)
@@ -254,8 +296,12 @@ class Watchers:
 
     def _joined(self, child: WatcherChild) -> None:
         assert child.ready is not None  # noqa: S101 - for mypy: this is what being called means
+        if (trial := self._swaps.trial_of(child.member)) is not None:
+            # It gets no streams before it has been approved.
+            trial.passed(child.ready)
+            return
         self._model, self._labels, provider = child.ready.model, child.ready.labels, child.ready.provider
-        metrics.MODEL_INFO.info({"model": self._model, "provider": provider})
+        metrics.MODEL_INFO.labels("acting").info({"model": self._model, "provider": provider})
         log.info("watcher_ready", watcher=child.member, pid=child.pid, model=self._model, provider=provider)
         self._became_ready.set()
         self._roster.count_ready()
@@ -278,16 +324,20 @@ class Watchers:
             now_s = self._clock.monotonic_s()
             self._deaths.review(now_s)
             self._roster.place()
-            self._roster.rebalance(_MOVES_PER_TICK)
+            for stream_id in self._roster.overlaps.overdue(now_s):
+                log.warning("stream_not_scored_by_successor", stream_id=stream_id)
+                self._roster.settle(stream_id)
+            if not self.swapping:
+                self._roster.rebalance(_MOVES_PER_TICK)
             self._roster.holders.forget(now_s)
             show_room(self.stats())
+            metrics.WATCHERS_OUTDATED.set(len(self._swaps.outdated))
 
     def _take(self, child: WatcherChild, message: Observation | StreamStatus) -> None:
         if isinstance(message, StreamStatus):
-            self._roster.heard(message)
+            self._roster.heard(child, message)
             return
-        labels = () if child.ready is None else child.ready.labels
-        self._callbacks.observation(message, labels)
+        self._roster.scored(child, message)
 
     def _take_stats(self, child: WatcherChild, stats: WatcherStats) -> None:
         count_more(child, stats)
@@ -297,6 +347,10 @@ class Watchers:
                 self._roster.assignment.measure(cost.stream_id, cost.posture, cost.cores)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        _ = self._task_of(work)
+
+    def _task_of(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

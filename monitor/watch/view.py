@@ -17,7 +17,8 @@ class WatcherView:
     Attributes:
         pid: Its process, or None while there is none.
         ready: Whether its model is loaded.
-        spare: Whether it waits to take over from another.
+        spare: Whether it has no part in the watching: it waits to take over from another, or keeps what it saw of streams
+            that it has given away.
         quarantine: Whether it holds streams that are suspected of killing watchers.
         streams: `stream_id` of each stream that it has.
         restarts: How often it has been replaced.

@@ -72,7 +72,7 @@ async def watch_files(watchers: Watchers, video: Path, count: int) -> set[str]:
 
 
 def classifier_pid(watchers: Watchers) -> int:
-    pid = watchers._classifier.pid
+    pid = watchers._in_force.classifier.pid
     assert pid is not None
     return pid
 
@@ -100,7 +100,7 @@ async def test_scores_equal_those_of_a_classifier_of_ones_own(video: Path) -> No
         async with daemon.watching(settings) as watchers:
             names = await watch_files(watchers, video, 4)
             await daemon.scores(names, clips=4)
-            assert (watchers._classifier.pid is not None) == settings.shares_classifier
+            assert (watchers._in_force.classifier.pid is not None) == settings.shares_classifier
         assert daemon.faults == []
         scores[settings] = {(one.stream_id, one.clip_start_s): one.scores for one in daemon.observations}
     own, *others = scores.values()
@@ -138,7 +138,7 @@ async def test_a_classifier_that_dies_or_hangs_is_told_of_and_replaced_while_wat
         assert not watchers.ready
         await daemon.scores(names)
         again_s = time.monotonic() - struck
-        assert watchers.ready
+        await until(lambda: watchers.ready)
         assert classifier_pid(watchers) != before
         assert not is_running(before)
         # They have waited: nothing was opened anew, and no stream was blamed.
@@ -210,7 +210,7 @@ async def main():
     ) as watchers:
         await watchers.assign("s", sys.argv[1], Posture.CALM)
         await scored.wait()
-        print(watchers._classifier.pid, *(view.pid for view in watchers.stats()), flush=True)
+        print(watchers._in_force.classifier.pid, *(view.pid for view in watchers.stats()), flush=True)
         await asyncio.Event().wait()
 
 asyncio.run(main())

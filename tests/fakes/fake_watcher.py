@@ -222,15 +222,16 @@ def _obey(message: Downward) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--startup", default="normally")
+    parser.add_argument("--model", default="fake")
     options, _ = parser.parse_known_args()
     if options.startup == "exits":
         return 1
-    if options.startup == "faults":
+    if options.startup == "faults" or options.model == "wrong":
         _send(WatcherFault("invalid_model_package", "told to"))
         return 2
     if options.startup == "never":
         time.sleep(600)
-    _send(Ready("fake@1", ("violence", "weapon"), "cpu"))
+    _send(Ready(f"{options.model}@1", ("violence", "weapon"), "cpu"))
     threading.Thread(target=_observe, daemon=True).start()
     while (body := read_frame(sys.stdin.buffer)) is not None:
         _obey(decode_downward(body))

@@ -64,7 +64,7 @@ async def test_the_fallback_is_loud_and_the_way_back_is_found(tmp_path: Path) ->
             await eventually(
                 lambda: says(
                     "[+] model: degraded: toy-motion@1.2.3 instead of toy-remote@1.2.3 (classifier_unreachable)",
-                    'livecordon_model_info{model="toy-motion@1.2.3",provider="fallback"} 1.0',
+                    'livecordon_model_info{model="toy-motion@1.2.3",provider="fallback",role="acting"} 1.0',
                 ),
                 deadline_s=30,
             )
@@ -76,7 +76,7 @@ async def test_the_fallback_is_loud_and_the_way_back_is_found(tmp_path: Path) ->
                 lambda: says(
                     "[+] model: toy-remote@1.2.3",
                     "livecordon_classifier_degraded_watchers 0.0",
-                    'livecordon_model_info{model="toy-remote@1.2.3",provider="kserve_v2"} 1.0',
+                    'livecordon_model_info{model="toy-remote@1.2.3",provider="kserve_v2",role="acting"} 1.0',
                 ),
                 deadline_s=30,
             )
