@@ -2,81 +2,128 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-CARD = """\
-# violent-motion
+from models.training.clips import Labelled
+from models.training.evaluation import Estimate
+from models.training.judging import Results
+from models.training.streams import SOON_S, Noticed
 
-{summary}
+WATTS = 10.0
+"""Assumed draw of one busy processor core, with its share of the rest of the machine."""
 
-It looks at eight frames over half a second, 64 x 48 pixels, grey, and at Farneback's optical flow between them. It takes
-the camera's own motion out, measures how fast, how erratic, how many-directed and how concentrated the rest is, and turns
-those 56 numbers into a probability with three small neural networks. It knows nothing of faces, bodies, places, sound or words, and keeps no pictures.
-
-## Use
-
-For raising a person's attention on live streams, over several clips (`detect`), relative to a stream's own history.
-{limits}
-
-## Data
-
-{training_data}
-
-None of these clips is part of this repository. Clips listed as `active-eval` were used for evaluation only.
-
-## Results
-
-Five folds; all clips of one source video are in the same fold. Scores are those of models that saw nothing of the fold.
-Intervals are 95 %, from resampling source videos. Clips are re-encoded public video, at most 360 pixels high.
-
-| AUC | value (95 % interval) |
-|---|---|
-{auc}
-
-| share of half-second windows at or above | {names} |
-|---|{rules}|
-{rates}
-
-Thresholds were chosen on these same cross-validated scores: {rule}
-They do not carry over to other material. Fights here are on fixed surveillance cameras; recall on film, sport, hand-held
-or first-person video is not known from this data.
-
-The network was chosen among nine heads on the same folds, which flatters these numbers by a per cent or two of AUC
-(docs/model-experiments.md).
-
-## Probability
-
-Log-odds are calibrated (Platt) on cross-validated scores where fights and normal clips are equally likely. On a real
-stream fights are far rarer, so a score of 0.9 is no 90 % chance of a fight.
-
-## Making it again
-
-    pip install -e ".[train]"
-    python models/training/train.py DATA_DIR
-"""
+TEMPLATE = Path(__file__).parent / "card.md"
+"""The card's words, with places for numbers."""
+GALLERY = Path(__file__).parent / "gallery.md"
+"""What people saw when they looked at the worst mistakes; to be written anew when they change."""
 
 
-def write_card(folder: Path, results: dict[str, Any], facts: dict[str, Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the card says beyond results.
+
+    Attributes:
+        summary, limits, training_data, rule: Words that the manifest has too.
+        clips: As listed.
+        measurements: Columns of the table.
+        windows: Rows that the model was fitted to.
+        parameters: Numbers that were fitted.
+        repeats: How often folds were dealt.
+        cpu_h: CPU hours behind the model, decoding and evaluation included.
+        hours: Hours that this run took.
+        clip_ms: CPU milliseconds per clip, flow included.
+        model_bytes: Size of the graph.
+    """
+
+    summary: str
+    limits: str
+    training_data: str
+    rule: str
+    clips: Sequence[Labelled]
+    measurements: int
+    windows: int
+    parameters: int
+    repeats: int
+    cpu_h: float
+    hours: float
+    clip_ms: float
+    model_bytes: int
+
+
+def write_card(folder: Path, results: Results, streams: dict[str, dict[str, Noticed]], facts: Facts) -> None:
     """Write the card beside the manifest."""
-    points = results["points"]
-    kinds = next(iter(points.values()))["rates"]
-    rates = [
-        f"| {kind} | " + " | ".join(_percent(point["rates"][kind]) for point in points.values()) + " |"
-        for kind in kinds
-    ]
-    text = CARD.format(
-        summary=facts["summary"],
-        limits=facts["limits"],
-        training_data=facts["training_data"],
-        auc="\n".join(f"| {name} | {value} |" for name, value in results["auc"].items()),
-        names=" | ".join(f"`{name}` ({point['threshold']})" for name, point in points.items()),
+    points = results.points
+    kinds = next(iter(points.values())).rates
+    auc = results.auc
+    surveillance = auc["whole clips, surveillance only"]
+    text = TEMPLATE.read_text().format(
+        summary=facts.summary,
+        limits=facts.limits,
+        training_data=facts.training_data,
+        clips=_clips(facts.clips),
+        windows=f"{facts.windows:,}",
+        measurements=facts.measurements,
+        repeats=facts.repeats,
+        auc=_rows(auc),
+        worst_fold=f"{results.worst_fold:.3f}",
+        calibration="\n".join(f"| {name} | {error:.3f} |" for name, error in results.calibration.items()),
+        names=" | ".join(f"`{name}` ({point.threshold})" for name, point in points.items()),
         rules="|".join("---" for _ in points),
-        rates="\n".join(rates),
-        rule=facts["rule"],
+        rates="\n".join(
+            f"| {kind} | " + " | ".join(percent(point.rates[kind]) for point in points.values()) + " |"
+            for kind in kinds
+        ),
+        rule=facts.rule,
+        robustness="\n".join(
+            f"| {name} | {robust.auc} | {robust.recall:.0%} | {robust.false_alarms:.0%} |"
+            for name, robust in results.robustness.items()
+        ),
+        streams="\n".join(
+            f"| {sampling} | {what} | {answer.streams} | {answer.noticed} | {answer.soon} | {answer.median_s:.1f} s | "
+            f"{answer.false_per_hour:.1f} ({answer.low:.1f}-{answer.high:.1f}) |"
+            for sampling, answers in streams.items()
+            for what, answer in answers.items()
+        ),
+        normal_hours=f"{next(iter(streams['calm'].values())).hours:.2f}",
+        gallery=GALLERY.read_text().strip(),
+        parameters=f"{facts.parameters:,}",
+        size=f"{facts.model_bytes / 1024:.0f} KiB",
+        clip_ms=f"{facts.clip_ms:.1f}",
+        surveillance=surveillance,
+        cpu_h=f"{facts.cpu_h:.2f}",
+        hours=f"{facts.hours:.2f}",
+        watts=f"{WATTS:.0f}",
+        energy=f"{facts.cpu_h * WATTS:.0f}",
     )
     (folder / "MODEL_CARD.md").write_text(text)
 
 
-def _percent(rate: Any) -> str:
+def percent(rate: Estimate) -> str:
+    """Return a share with its interval."""
     return f"{rate.value:.1%} ({rate.low:.0%}-{rate.high:.0%})"
+
+
+def words_for(answer: Noticed) -> str:
+    """Return one line about streams."""
+    return (
+        f"{answer.noticed} of {answer.streams} noticed, {answer.soon} within {SOON_S:.0f} s, median {answer.median_s:.1f} s; "
+        f"{answer.false_per_hour:.1f} ({answer.low:.1f}-{answer.high:.1f}) false per hour"
+    )
+
+
+def _rows(estimates: dict[str, Estimate]) -> str:
+    return "\n".join(f"| {name} | {value} |" for name, value in estimates.items())
+
+
+def _clips(clips: Sequence[Labelled]) -> str:
+    """Return a row per data set, label and licence: clips, and the source videos or scenes they come from."""
+    counts = Counter((clip.dataset, clip.violent, clip.licence) for clip in clips)
+    return "\n".join(
+        f"| `{dataset}` | {'fights' if violent else 'normal'} | {count} | "
+        f"{len({clip.group for clip in clips if (clip.dataset, clip.violent, clip.licence) == (dataset, violent, licence)})}"
+        f" | {licence} |"
+        for (dataset, violent, licence), count in sorted(counts.items())
+    )

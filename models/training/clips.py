@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +14,6 @@ import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 SHORT_SIDE = 144
 """Short side in pixels of the cached frames: larger than the model's input, so that crops keep detail."""
@@ -26,53 +26,62 @@ MOST_FRAMES_PER_S = 30.5
 
 
 @dataclass(frozen=True, slots=True)
-class Video:
-    """One labelled clip: luma frames and their times.
+class Labelled:
+    """One row of the list of clips.
 
     Attributes:
         path: Below the data folder.
         violent: The label.
         dataset, group: As listed; folds never split a group.
-        luma: uint8, shape ``(frames, height, width)``, short side `SHORT_SIDE`.
-        times_s: float64, shape ``(frames,)``; a gap of more than a second separates pieces of a long clip.
+        licence: As listed.
     """
 
     path: str
     violent: bool
     dataset: str
     group: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Video(Labelled):
+    """A labelled clip's luma frames and their times.
+
+    Attributes:
+        luma: uint8, shape ``(frames, height, width)``, short side `SHORT_SIDE`.
+        times_s: float64, shape ``(frames,)``; a gap of more than a second separates pieces of a long clip.
+    """
+
     luma: NDArray[np.uint8]
     times_s: NDArray[np.float64]
 
 
-def load_videos(data_dir: Path, cache_dir: Path) -> list[Video]:
-    """Return every clip that ``clips.csv`` lists, decoding those that `cache_dir` does not hold yet."""
+def list_clips(data_dir: Path) -> list[Labelled]:
+    """Return every clip that ``clips.csv`` lists."""
     with (data_dir / "clips.csv").open(newline="") as listing:
-        rows = list(csv.DictReader(listing))
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    videos = []
-    for row in track(rows, description="decoding clips"):
-        cached = cache_dir / f"{hashlib.sha256(row['path'].encode()).hexdigest()[:24]}-{SHORT_SIDE}.npz"
-        if not cached.exists():
-            luma, times_s = _decode(data_dir / row["path"])
-            partial = cached.with_suffix(".part.npz")
-            np.savez(partial, luma=luma, times_s=times_s)
-            partial.replace(cached)
-        with np.load(cached) as arrays:
-            videos.append(
-                Video(
-                    path=row["path"],
-                    violent=row["label"] == "violence",
-                    dataset=row["dataset"],
-                    group=row["group"],
-                    luma=arrays["luma"],
-                    times_s=arrays["times_s"],
-                ),
-            )
-    return videos
+        return [
+            Labelled(row["path"], row["label"] == "violence", row["dataset"], row["group"], row["licence"])
+            for row in csv.DictReader(listing)
+        ]
 
 
-def assign_folds(videos: Sequence[Video], folds: int, seed: int) -> NDArray[np.int64]:
+def load_video(clip: Labelled, data_dir: Path, decoded_dir: Path) -> Video:
+    """Return the clip's frames, decoding it when `decoded_dir` does not hold it yet."""
+    path = data_dir / clip.path
+    facts = f"{clip.path} {path.stat().st_size}"
+    cached = decoded_dir / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}-{SHORT_SIDE}.npz"
+    if not cached.exists():
+        decoded_dir.mkdir(parents=True, exist_ok=True)
+        luma, times_s = _decode(path)
+        # Several processes may decode the same clip: each writes its own file, and the last one to finish stays.
+        partial = cached.with_name(f"{os.getpid()}-{cached.name}")
+        np.savez(partial, luma=luma, times_s=times_s)
+        partial.replace(cached)
+    with np.load(cached) as arrays:
+        return Video(clip.path, clip.violent, clip.dataset, clip.group, clip.licence, arrays["luma"], arrays["times_s"])
+
+
+def assign_folds(videos: Sequence[Labelled], folds: int, seed: int) -> NDArray[np.int64]:
     """Return one fold number per video: groups stay whole, and the folds hold about equally many of each label.
 
     Groups are dealt largest first, each to the fold that then has the fewest videos of its kind.

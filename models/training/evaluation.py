@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from typing_extensions import override
 
-RESAMPLINGS = 1000
+RESAMPLINGS = 500
+BINS = 10
+"""Of equal width, for the calibration error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,12 @@ class Scored:
     """Scores to judge: of windows, or of clips by their mean.
 
     Attributes:
-        score: float64, ``(n,)``.
+        score: float64, ``(n, repeats)``: by models that saw nothing of the row's group, folds dealt anew each time.
         violent: bool, ``(n,)``.
         weight: float64, ``(n,)``: windows of one clip share its weight.
         group: ``(n,)``: what is resampled as a whole.
         dataset: ``(n,)``.
+        video: int64, ``(n,)``: index of the clip.
     """
 
     score: NDArray[np.float64]
@@ -43,48 +46,77 @@ class Scored:
     weight: NDArray[np.float64]
     group: NDArray[np.str_]
     dataset: NDArray[np.str_]
+    video: NDArray[np.int64]
 
     def only(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Scored:
         """Return the chosen rows."""
         return Scored(
-            self.score[chosen], self.violent[chosen], self.weight[chosen], self.group[chosen], self.dataset[chosen]
+            self.score[chosen],
+            self.violent[chosen],
+            self.weight[chosen],
+            self.group[chosen],
+            self.dataset[chosen],
+            self.video[chosen],
         )
 
 
 def auc(scored: Scored) -> float:
-    """Return the area under the ROC curve."""
-    return float(roc_auc_score(scored.violent, scored.score, sample_weight=scored.weight))
+    """Return the area under the ROC curve, averaged over repeats; NaN where one label is missing."""
+    if scored.violent.all() or not scored.violent.any():
+        return float("nan")
+    return float(
+        np.mean([roc_auc_score(scored.violent, column, sample_weight=scored.weight) for column in scored.score.T])
+    )
 
 
 def share_at_or_above(scored: Scored, threshold: float) -> float:
     """Return the weighted share of scores that reach `threshold`."""
-    return float(np.average(scored.score >= threshold, weights=scored.weight))
+    return float(np.average((scored.score >= threshold).mean(axis=1), weights=scored.weight))
 
 
 def threshold_at(scored: Scored, share: float) -> float:
     """Return the score that this weighted share reaches or exceeds."""
-    order = np.argsort(-scored.score)
-    reached = np.cumsum(scored.weight[order]) / scored.weight.sum()
-    return float(scored.score[order][min(int(np.searchsorted(reached, share)), len(order) - 1)])
+    repeats = scored.score.shape[1]
+    scores, weights = scored.score.ravel(), np.repeat(scored.weight, repeats)
+    order = np.argsort(-scores)
+    reached = np.cumsum(weights[order]) / weights.sum()
+    return float(scores[order][min(int(np.searchsorted(reached, share)), len(order) - 1)])
+
+
+def calibration_error(scored: Scored) -> float:
+    """Return the expected calibration error, averaged over repeats, both labels taken as equally likely."""
+    weights = labels_equal(scored)
+    errors = []
+    for column in scored.score.T:
+        bins = np.minimum((column * BINS).astype(int), BINS - 1)
+        gap = np.bincount(bins, weights * (column - scored.violent), BINS)
+        errors.append(np.abs(gap).sum() / weights.sum())
+    return float(np.mean(errors))
+
+
+def labels_equal(scored: Scored) -> NDArray[np.float64]:
+    """Return the rows' weights such that fights and normal clips weigh the same."""
+    weights = scored.weight.copy()
+    if scored.violent.any():
+        weights[scored.violent] *= weights[~scored.violent].sum() / weights[scored.violent].sum()
+    return weights
 
 
 def estimate(scored: Scored, measure: Callable[[Scored], float], seed: int) -> Estimate:
     """Return `measure` with its interval: groups are drawn with replacement, `RESAMPLINGS` times."""
     rng = np.random.default_rng(seed)
     groups = [np.flatnonzero(scored.group == group) for group in np.unique(scored.group)]
-    values = []
-    for _ in range(RESAMPLINGS):
-        drawn = scored.only(np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))]))
-        if measure is auc and (drawn.violent.all() or not drawn.violent.any()):
-            continue
-        values.append(measure(drawn))
-    low, high = np.percentile(values, [2.5, 97.5])
+    values = [
+        measure(scored.only(np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])))
+        for _ in range(RESAMPLINGS)
+    ]
+    low, high = np.nanpercentile(values, [2.5, 97.5])
     return Estimate(measure(scored), float(low), float(high))
 
 
-def by_video(scored: Scored, video: NDArray[np.int64]) -> Scored:
+def by_video(scored: Scored) -> Scored:
     """Return one row per clip: the mean of its windows."""
-    first = np.unique(video, return_index=True)[1]
-    score = np.array([scored.score[video == video[row]].mean() for row in first])
-    merged = scored.only(first)
-    return Scored(score, merged.violent, np.ones(len(first)), merged.group, merged.dataset)
+    _, first, clip = np.unique(scored.video, return_index=True, return_inverse=True)
+    counts = np.bincount(clip)[:, None]
+    means = np.stack([np.bincount(clip, column) for column in scored.score.T], axis=1) / counts
+    return replace(scored.only(first), score=means, weight=np.ones(len(first)))

@@ -1,7 +1,7 @@
 """What the model measures of motion, as ONNX nodes: training and serving run the very same graph.
 
-Everything is relative: speeds in frame sizes per second, the camera's own motion taken out by a robust affine fit,
-shapes of distributions rather than amounts. Scale, frame rate and lighting then matter as little as they can.
+Everything is relative: speeds in frame sizes per second, apart from the camera's own; shapes of distributions rather
+than amounts; and what happens in the liveliest region, however small it is in the picture.
 """
 
 from __future__ import annotations
@@ -11,22 +11,17 @@ import math
 import numpy as np
 
 from models.training.graph_builder import GraphBuilder
-
-FRAMES = 8
-WIDTH = 64
-HEIGHT = 48
-SPACING_S = 1 / 15
-PAIRS = FRAMES - 1
-CELL = 4
-"""Flow is averaged over square cells of this many pixels."""
-BLOCK = 4
-"""Side in pixels of the blocks whose brightness is compared."""
-ROWS, COLUMNS = HEIGHT // CELL, WIDTH // CELL
-CELLS = ROWS * COLUMNS
-FRAME_SIZE_PX = math.sqrt(WIDTH * HEIGHT)
-SHORTEST_GAP_S = 1 / 120
-STILL = 0.01
-"""Frame sizes per second: below this speed, directions are noise."""
+from models.training.velocity import (
+    CELLS,
+    COLUMNS,
+    FRAMES,
+    HEIGHT,
+    PAIRS,
+    ROWS,
+    STILL,
+    WIDTH,
+    Velocity,
+)
 
 
 class MotionFeatures:
@@ -40,13 +35,19 @@ class MotionFeatures:
         self.luma = g.input("luma", "uint8", ["batch", FRAMES, HEIGHT, WIDTH])
         self.flow = g.input("flow", "float32", ["batch", PAIRS, HEIGHT, WIDTH, 2])
         self.gaps = g.input("gaps", "float32", ["batch", PAIRS])
-        self._velocity()
+        self.velocity = Velocity(graph, self.luma, self.flow, self.gaps)
+        self.motion = self.velocity.motion
+        self.speed = graph.length(self.motion, 2)
+        self.total_speed = graph.sum(self.speed, [2])
         self._speed()
         self._directions()
         self._changes()
         self._shape()
         self._camera()
         self._brightness()
+        for name, side, sharpness in (("region", 5, 4), ("spot", 3, 2)):
+            self._liveliest(name, side, sharpness)
+        self._coarse()
 
     def matrix(self) -> str:
         """Return all measurements, shape ``(batch, len(names))``."""
@@ -61,34 +62,6 @@ class MotionFeatures:
         """Keep mean and spread of a value of shape ``(batch, pairs)``."""
         self._measure(name, self.graph.mean(value, [1]))
         self._measure(f"{name}_spread", self.graph.std(value, 1))
-
-    def _velocity(self) -> None:
-        """Cell velocities ``(batch, pairs, 2, cells)``: raw, the camera's share, and what remains."""
-        g = self.graph
-        flow = g.reshape(self.flow, [-1, PAIRS, ROWS, CELL, COLUMNS, CELL * 2])
-        flow = g.mean(flow, [3])
-        flow = g.mean(g.reshape(flow, [-1, PAIRS, ROWS, COLUMNS, CELL, 2]), [4])
-        flow = g.op("Transpose", flow, perm=[0, 1, 4, 2, 3])
-        gaps = g.op("Max", self.gaps, g.const(SHORTEST_GAP_S))
-        self.seconds = g.reshape(gaps, [-1, PAIRS, 1, 1])
-        flow = g.reshape(flow, [-1, PAIRS, 2, CELLS])
-        self.raw = g.div(flow, g.mul(self.seconds, g.const(FRAME_SIZE_PX)))
-        y, x = np.meshgrid(np.linspace(-1, 1, ROWS), np.linspace(-1, 1, COLUMNS), indexing="ij")
-        basis = np.stack([np.ones(CELLS), x.ravel(), y.ravel()])
-        self._basis = g.const(basis)
-        inverse = g.const(np.linalg.pinv(basis))
-        coefficients = g.op("MatMul", self.raw, inverse)
-        for _ in range(3):
-            camera = g.op("MatMul", coefficients, self._basis)
-            rest = g.sub(self.raw, camera)
-            # Clipping the residual at its mean size keeps moving things from dragging the fit along.
-            limit = g.mean(g.op("Abs", rest), [2, 3], keepdims=True)
-            clipped = g.op("Max", g.op("Min", rest, limit), g.op("Neg", limit))
-            coefficients = g.add(coefficients, g.op("MatMul", clipped, inverse))
-        self.camera_coefficients = coefficients
-        self.motion = g.sub(self.raw, g.op("MatMul", coefficients, self._basis))
-        self.speed = g.length(self.motion, 2)
-        self.total_speed = g.sum(self.speed, [2])
 
     def _speed(self) -> None:
         g = self.graph
@@ -149,15 +122,11 @@ class MotionFeatures:
             ranked = g.ops("TopK", 2, amount, g.const([CELLS // 20], "int64"), axis=2)[0]
             self._measure(f"{name}_top", g.log(g.mean(ranked, [1, 2]), STILL))
         for lag in (1, 2, 4):
-            motion_0, motion_1 = g.slice(self.motion, 1, 0, PAIRS - lag), g.slice(self.motion, 1, lag, PAIRS)
-            speed_0, speed_1 = g.slice(self.speed, 1, 0, PAIRS - lag), g.slice(self.speed, 1, lag, PAIRS)
-            agreement = g.sum(g.mul(motion_0, motion_1), [1, 2, 3])
-            self._measure(
-                f"persistence_{lag}",
-                g.div(agreement, g.sum(g.mul(speed_0, speed_1), [1, 2]), floor=STILL**2 * CELLS * PAIRS),
-            )
-        moved = g.length(g.sum(g.mul(self.motion, self.seconds), [1]), 1)
-        path = g.sum(g.mul(self.speed, g.reshape(self.seconds, [-1, PAIRS, 1])), [1])
+            agreement = g.sum(self._lagged(self.motion, lag), [1, 2, 3])
+            most = g.sum(self._lagged(self.speed, lag), [1, 2])
+            self._measure(f"persistence_{lag}", g.div(agreement, most, floor=STILL**2 * CELLS * PAIRS))
+        moved = g.length(g.sum(g.mul(self.motion, self.velocity.seconds), [1]), 1)
+        path = g.sum(g.mul(self.speed, g.reshape(self.velocity.seconds, [-1, PAIRS, 1])), [1])
         self._measure("straightness", g.div(g.sum(moved, [1]), g.sum(path, [1]), floor=STILL * CELLS * 0.5))
         self._measure("flicker", g.div(g.std(self.total_speed, 1), g.mean(self.total_speed, [1]), floor=STILL * CELLS))
 
@@ -186,31 +155,77 @@ class MotionFeatures:
 
     def _camera(self) -> None:
         g = self.graph
-        shift = g.reshape(g.slice(self.camera_coefficients, 3, 0, 1), [-1, PAIRS, 2])
+        shift = g.reshape(g.slice(self.velocity.camera, 3, 0, 1), [-1, PAIRS, 2])
         self._over_time("pan", g.log(g.length(shift, 2), STILL))
         jolt = g.length(g.sub(g.slice(shift, 1, 1, PAIRS), g.slice(shift, 1, 0, PAIRS - 1)), 2)
         self._measure("shake", g.log(g.mean(jolt, [1]), STILL))
-        warp = g.length(g.reshape(g.slice(self.camera_coefficients, 3, 1, 3), [-1, PAIRS, 4]), 2)
+        warp = g.length(g.reshape(g.slice(self.velocity.camera, 3, 1, 3), [-1, PAIRS, 4]), 2)
         self._over_time("warp", g.log(warp, STILL))
-        raw_speed = g.sum(g.length(self.raw, 2), [2])
+        raw_speed = g.sum(g.length(self.velocity.raw, 2), [2])
         self._over_time("own_motion", g.div(self.total_speed, raw_speed, floor=STILL * CELLS))
+        self._over_time("inliers", self.velocity.inliers)
+        self._over_time("texture", g.log(g.mean(self.velocity.texture, [2, 3]), 0.02))
 
     def _brightness(self) -> None:
-        """Differences of blocks, per second and relative to the picture's contrast."""
         g = self.graph
-        luma = g.reshape(g.op("Cast", self.luma, to=1), [-1, FRAMES, HEIGHT, WIDTH])
-        deviation = g.op("Abs", g.sub(luma, g.mean(luma, [2, 3], keepdims=True)))
-        contrast = g.add(g.mean(deviation, [1, 2, 3], keepdims=True), g.const(8.0))
-        difference = g.op("Abs", g.sub(g.slice(luma, 1, 1, FRAMES), g.slice(luma, 1, 0, PAIRS)))
-        blocks = g.op("AveragePool", difference, kernel_shape=[BLOCK, BLOCK], strides=[BLOCK, BLOCK])
-        blocks = g.div(g.div(blocks, contrast), self.seconds)
-        count = (HEIGHT // BLOCK) * (WIDTH // BLOCK)
-        blocks = g.reshape(blocks, [-1, PAIRS, count])
+        with_camera, blocks = self.velocity.differences()
         mean = g.mean(blocks, [2])
         self._over_time("change", g.log(mean, 0.05))
-        change = g.op("Abs", g.sub(g.slice(blocks, 1, 1, PAIRS), g.slice(blocks, 1, 0, PAIRS - 1)))
-        self._measure("change_jolt", g.div(g.mean(change, [1, 2]), g.mean(mean, [1]), floor=0.05))
+        jolt = g.op("Abs", g.sub(g.slice(blocks, 1, 1, PAIRS), g.slice(blocks, 1, 0, PAIRS - 1)))
+        self._measure("change_jolt", g.div(g.mean(jolt, [1, 2]), g.mean(mean, [1]), floor=0.05))
         squares = g.mean(g.mul(blocks, blocks), [2])
         self._over_time("change_area", g.div(g.mul(mean, mean), squares, floor=0.0025))
+        whole = g.mean(mean, [1])
         speed = g.mean(self.speed, [1, 2])
-        self._measure("change_unexplained", g.log(g.div(g.mean(mean, [1]), speed, floor=0.05), 0.05))
+        self._measure("change_unexplained", g.log(g.div(whole, speed, floor=0.05), 0.05))
+        self._measure("change_apart", g.log(g.div(whole, g.mean(with_camera, [1, 2]), floor=0.05), 0.05))
+
+    def _liveliest(self, name: str, side: int, sharpness: int) -> None:
+        """Measure where most moves: cells weigh by a power of the mean speed around them over the window."""
+        g = self.graph
+        speed = g.reshape(g.mean(self.speed, [1]), [-1, 1, ROWS, COLUMNS])
+        pads = [side // 2] * 4
+        weight = g.op("AveragePool", speed, kernel_shape=[side, side], strides=[1, 1], pads=pads, count_include_pad=1)
+        weight = g.reshape(g.op("Pow", weight, g.const(float(sharpness))), [-1, CELLS])
+        weight = g.div(weight, g.sum(weight, [1], keepdims=True), floor=4 * STILL**sharpness)
+        each = g.op("Unsqueeze", weight, g.const([1], "int64"))
+        vector = g.sum(g.mul(self.motion, g.op("Unsqueeze", each, g.const([2], "int64"))), [3])
+        lively = g.sum(g.mul(self.speed, each), [2])
+        mean = g.mean(lively, [1])
+        self._over_time(f"{name}_speed", g.log(lively, STILL))
+        self._over_time(f"{name}_coherence", g.div(g.length(vector, 2), lively, floor=STILL))
+        change = self.motion
+        for order, derivative in ((1, "acceleration"), (2, "jerk")):
+            steps = PAIRS - order
+            change = g.sub(g.slice(change, 1, 1, steps + 1), g.slice(change, 1, 0, steps))
+            amount = g.mean(g.sum(g.mul(g.length(change, 2), each), [2]), [1])
+            self._measure(f"{name}_{derivative}", g.div(amount, mean, floor=STILL))
+        lurch = g.length(g.sub(g.slice(vector, 1, 1, PAIRS), g.slice(vector, 1, 0, PAIRS - 1)), 2)
+        self._measure(f"{name}_lurch", g.div(g.mean(lurch, [1]), mean, floor=STILL))
+        for lag in (1, 2, 4):
+            agreement = g.mul(g.sum(self._lagged(self.motion, lag), [2]), each)
+            most = g.sum(g.mul(self._lagged(self.speed, lag), each), [1, 2])
+            self._measure(f"{name}_persistence_{lag}", g.div(g.sum(agreement, [1, 2]), most, floor=STILL**2 * PAIRS))
+        self._measure(f"{name}_size", g.op("Neg", g.sum(g.mul(weight, g.log(weight, 1e-4)), [1])))
+
+    def _coarse(self) -> None:
+        """Changes of motion averaged over larger places: what limbs do cancels out, what bodies do stays."""
+        g = self.graph
+        image = g.reshape(self.motion, [-1, 2, ROWS, COLUMNS])
+        for side in (2, 4):
+            count = (ROWS // side) * (COLUMNS // side)
+            coarse = g.op("AveragePool", image, kernel_shape=[side, side], strides=[side, side])
+            coarse = g.reshape(coarse, [-1, PAIRS, 2, count])
+            speed = g.length(coarse, 2)
+            change = g.length(g.sub(g.slice(coarse, 1, 1, PAIRS), g.slice(coarse, 1, 0, PAIRS - 1)), 2)
+            self._measure(
+                f"coarse_{side}_acceleration", g.div(g.mean(change, [1, 2]), g.mean(speed, [1, 2]), floor=STILL)
+            )
+            agreement = g.sum(self._lagged(coarse, 2), [1, 2, 3])
+            most = g.sum(self._lagged(speed, 2), [1, 2])
+            self._measure(f"coarse_{side}_persistence", g.div(agreement, most, floor=STILL**2 * count))
+
+    def _lagged(self, value: str, lag: int) -> str:
+        """Return each pair's values times those of the pair `lag` later."""
+        g = self.graph
+        return g.mul(g.slice(value, 1, 0, PAIRS - lag), g.slice(value, 1, lag, PAIRS))

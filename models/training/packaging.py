@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from models.training.fitting import STRONGEST, Head, Layer
 from models.training.graph_builder import GraphBuilder
-from models.training.motion_features import FRAMES, HEIGHT, SPACING_S, WIDTH, MotionFeatures
+from models.training.motion_features import MotionFeatures
 from models.training.samples import FLOW_WINDOW_PX
+from models.training.velocity import FRAMES, HEIGHT, SPACING_S, WIDTH
 from monitor.classify.manifest import Manifest
 from monitor.classify.onnx_classifier import OnnxClassifier
 from monitor.classify.package import load_package
@@ -33,18 +35,16 @@ def build_graph(head: Head) -> onnx.ModelProto:
     measured = MotionFeatures(graph)
     scaled = graph.div(graph.sub(measured.matrix(), graph.const(head.mean)), graph.const(head.std))
     scaled = graph.op("Clip", scaled, graph.const(-STRONGEST), graph.const(STRONGEST))
-    logits = [_network(graph, scaled, layers) for layers in head.networks]
-    mean = graph.mul(graph.op("Sum", *logits), graph.const([head.slope / len(logits)]))
-    score = graph.op("Sigmoid", graph.add(mean, graph.const([head.offset])))
+    logits = [_network(graph, scaled, member.layers, member.share * head.slope) for member in head.members]
+    score = graph.op("Sigmoid", graph.add(graph.op("Sum", *logits), graph.const([head.offset])))
     return graph.build("violent_motion", {"score": (score, ["batch", 1])})
 
 
-def _network(graph: GraphBuilder, values: str, layers: tuple[Layer, ...]) -> str:
-    for number, (weights, bias) in enumerate(layers):
-        values = graph.op(
-            "Gemm", graph.op("Relu", values) if number else values, graph.const(weights), graph.const(bias)
-        )
-    return values
+def _network(graph: GraphBuilder, values: str, layers: tuple[Layer, ...], share: float) -> str:
+    *hidden, (last_weights, last_bias) = layers
+    for weights, bias in hidden:
+        values = graph.op("Relu", graph.op("Gemm", values, graph.const(weights), graph.const(bias)))
+    return graph.op("Gemm", values, graph.const(last_weights * share), graph.const(last_bias * share))
 
 
 def write_package(folder: Path, model: onnx.ModelProto, facts: dict[str, Any]) -> None:
@@ -94,6 +94,19 @@ def write_package(folder: Path, model: onnx.ModelProto, facts: dict[str, Any]) -
     clips = [as_clip(*pair) for pair in zip(frames, times_s, strict=True)]
     scores = OnnxClassifier.untested(load_package(folder)).classify(clips)
     np.savez_compressed(folder / "self_test.npz", frames=frames, times_s=times_s, scores=scores)
+
+
+def cpu_ms_per_clip(folder: Path, rounds: int = 50) -> float:
+    """Return CPU milliseconds to prepare and score one clip, one at a time on one thread; the median of many."""
+    classifier = OnnxClassifier.untested(load_package(folder))
+    frames, times_s = self_test_clips()
+    clip = as_clip(frames[-1], times_s[-1])
+    spent_s = []
+    for _ in range(rounds):
+        began_s = time.process_time()
+        classifier.classify([clip])
+        spent_s.append(time.process_time() - began_s)
+    return float(np.median(spent_s)) * 1000
 
 
 def as_clip(frames: NDArray[np.uint8], times_s: NDArray[np.float64]) -> Clip:
