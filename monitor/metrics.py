@@ -53,6 +53,18 @@ STREAMS_QUARANTINED = Counter(
 )
 
 DETECTIONS = Counter("livecordon_detections_total", "Detections raised.", ["severity"])
+THRESHOLD = Gauge("livecordon_threshold_score", "Score that counts as a hit.", ["server", "app", "label", "severity"])
+THRESHOLD_HOURS = Gauge(
+    "livecordon_threshold_learnt_hours",
+    "Stream-hours that a learnt threshold rests on.",
+    ["server", "app", "label", "severity"],
+)
+THRESHOLD_FROZEN = Gauge(
+    "livecordon_threshold_frozen",
+    "1 while what was learnt lies outside the bounds of a threshold, so that it stays where it is.",
+    ["server", "app", "label", "severity"],
+)
+THRESHOLD_CHANGES = Counter("livecordon_threshold_changes_total", "Learnt thresholds that came into force.", ["server"])
 INCIDENTS_OPEN = Gauge("livecordon_incidents_open", "Incidents that are not closed.")
 TRANSITIONS = Counter("livecordon_transitions_total", "Protocol transitions.", ["reason"])
 DEADLINE_LAG = Histogram(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +17,11 @@ PATHS_FROM: Final = "paths_from"
 
 DURATION_PATTERN: Final = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)\s*$"
 SIZE_PATTERN: Final = r"^\s*\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB)\s*$"
+
+MOST_BUDGET_PER_H: Final = 4.0
+"""Beyond this, whether a stream may alarm at all is no question of its threshold."""
+
+BUDGET_PATTERN: Final = r"^\s*(\d+(\.\d+)?)\s+per\s+(\d+)\s+stream-hours\s*$"
 
 # Messages of validators read "what: mend" and never quote the value, which may be a secret in the wrong place.
 
@@ -34,6 +40,32 @@ def _size(value: Any) -> Any:
     except (TypeError, ValueError):
         message = "this is no size: write a whole number and a unit (B, KiB, MiB, GiB, TiB), such as 512MiB"
         raise ValueError(message) from None
+
+
+def parse_budget_per_h(text: str) -> float:
+    """Return detections per stream-hour for text such as ``20 per 1000 stream-hours``.
+
+    Raises:
+        ValueError: it reads otherwise, or allows none, or more than one in a quarter of an hour.
+    """
+    match = re.match(BUDGET_PATTERN, text, re.ASCII)
+    if match is None or float(match[3]) == 0:
+        message = "this is no budget: write how many in how many hours, such as 20 per 1000 stream-hours"
+        raise ValueError(message)
+    per_h = float(match[1]) / float(match[3])
+    if not 1e-5 <= per_h <= MOST_BUDGET_PER_H:
+        message = (
+            "this budget cannot be kept: allow at least 1 per 100000 stream-hours, and at most 4 per 1 stream-hours"
+        )
+        raise ValueError(message)
+    return per_h
+
+
+def _budget(value: Any) -> Any:
+    if not isinstance(value, str):
+        message = "this is no budget: write how many in how many hours, such as 20 per 1000 stream-hours"
+        raise ValueError(message)  # noqa: TRY004 - pydantic reports ValueError
+    return parse_budget_per_h(value)
 
 
 def _anchored(path: Path, info: ValidationInfo) -> Path:
@@ -91,6 +123,13 @@ Size = Annotated[
     WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["512MiB"]}),
 ]
 """Bytes, written with a unit (``512MiB``)."""
+
+Budget = Annotated[
+    float,
+    BeforeValidator(_budget),
+    WithJsonSchema({"type": "string", "pattern": BUDGET_PATTERN, "examples": ["20 per 1000 stream-hours"]}),
+]
+"""Detections per stream-hour, written with both numbers (``20 per 1000 stream-hours``)."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")]
 """A short name of the operator's choosing, safe in logs, labels and file names."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from monitor.config.fields import (
     AnchoredPath,
+    Budget,
     Duration,
     HttpAddress,
     Listen,
@@ -247,6 +248,8 @@ class LevelSection(Section):
 
     threshold: Score | None = None
     """Score that counts as a hit; the model's own operating point by default."""
+    budget: Budget | None = None
+    """False alarms that you can bear, such as `20 per 1000 stream-hours`; the threshold is then learnt from your streams."""
     hits: int = Field(default=3, ge=1, le=100)
     """Hits needed."""
     of: int = Field(default=5, ge=1, le=100)

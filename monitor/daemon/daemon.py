@@ -24,6 +24,7 @@ from monitor.daemon.parts import Parts
 from monitor.daemon.remote import show_classifiers
 from monitor.daemon.services import Blocks, Incidents
 from monitor.daemon.streams import StreamRegistry
+from monitor.daemon.thresholds import Thresholds, applications_of, budgets_of
 from monitor.daemon.views import MemoryView, Vitals
 from monitor.effects.blocklist import BlockList
 from monitor.effects.committed import CommittedPerformer, UnsupportedPerformer
@@ -134,6 +135,15 @@ class Daemon:
             self._engine,
         )
         self._registry = StreamRegistry(config.watch)
+        self._thresholds = Thresholds(
+            rules=parts.rules,
+            budgets=budgets_of(config.detection),
+            applications=applications_of(config),
+            model=parts.package.name,
+            database=self._database,
+            clock=clock,
+            has_incident=lambda stream_id: self._engine.open_incident(stream_id) is not None,
+        )
         self._keeper = Keeper(
             registry=self._registry,
             servers=self._servers,
@@ -145,7 +155,9 @@ class Daemon:
             clock=clock,
             on_live=self._doorkeeper.on_live,
             on_change=self._changes.notify,
+            thresholds=self._thresholds,
         )
+        self._thresholds.on_change = self._keeper.use_rules
         self._models = ModelSwap(parts, self._watchers, self._keeper, self._database, clock)
 
     @property
@@ -179,6 +191,7 @@ class Daemon:
             await stack.enter_async_context(self._database)
             await self._database.claim()
             await self._engine.load()
+            await self._thresholds.load()
             await stack.enter_async_context(self._outbox)
             web = await stack.enter_async_context(self._web_server())
             for section in config.servers:
@@ -198,6 +211,7 @@ class Daemon:
                         self._keeper.run(),
                         self._keeper.measure(),
                         self._doorkeeper.run(),
+                        self._thresholds.run(),
                         self._heartbeat(notifier),
                         self._check_store(),
                         self._announce(web, notifier, on_running),
@@ -218,6 +232,7 @@ class Daemon:
         if decision.effects:
             self._runner.wake()
             self._outbox.wake()
+        self._thresholds.incident_changed(incident.record)
         self._keeper.refresh_posture(incident.record.stream_id)
         self._changes.notify()
 
@@ -327,6 +342,7 @@ class Daemon:
         try:
             async with asyncio.timeout(_SETTLE_S):
                 await self._keeper.settled()
+                await self._thresholds.keep()
         except TimeoutError:
             log.error("events_lost_while_stopping")  # noqa: TRY400 - a trace says no more
 

@@ -14,6 +14,7 @@ from monitor.clock import Clock
 from monitor.daemon.discovery import Changes, compare
 from monitor.daemon.protocols import StreamRule
 from monitor.daemon.streams import StreamRegistry, WatchedStream
+from monitor.daemon.thresholds import Thresholds
 from monitor.detect.persistence import DetectionRule, Detector, Raised
 from monitor.errors import MediaServerError
 from monitor.incidents.engine import IncidentEngine
@@ -90,6 +91,7 @@ class Keeper:
         clock: Clock,
         on_live: Callable[[MediaServer, LiveStream], None],
         on_change: Callable[[], None],
+        thresholds: Thresholds | None = None,
     ) -> None:
         """Judge by `rules` (per label).
 
@@ -104,6 +106,7 @@ class Keeper:
             clock: For the ages of verdicts.
             on_live: Called with each publication that is seen for the first time.
             on_change: Called whenever a page would look different.
+            thresholds: Whom to teach, and whose rules hold instead of `rules`.
         """
         self._registry = registry
         self._servers = servers
@@ -111,11 +114,13 @@ class Keeper:
         self._rules = rules
         self._model = model
         self._rules_by_model = {model: rules}
+        self._learnt_model = model
         self._watchers = watchers
         self._engine = engine
         self._clock = clock
         self._on_live = on_live
         self._on_change = on_change
+        self._thresholds = thresholds
         self._for_watchers: _Queue = asyncio.Queue()
         self._for_incidents: _Queue = asyncio.Queue()
         self._listed_once: set[str] = set()
@@ -188,6 +193,8 @@ class Keeper:
             # Not taken in, so that the stream is shown as late and then as blind, never as safe.
             log.error("observation_refused", stream_id=observation.stream_id)  # noqa: TRY400 - a trace says no more
             return
+        if self._thresholds is not None and stream.model == self._learnt_model:
+            self._thresholds.observe(observation.stream_id, stream.ref, arrived_at, scores)
         stream.last_scores = scores
         stream.last_arrived_at = arrived_at
         CLIPS.inc()
@@ -231,7 +238,7 @@ class Keeper:
             log.error("model_not_expected", stream_id=stream_id, model=model)
             return
         stream.model = model
-        stream.detector = stream.detector.successor(self._rules_by_model[model])
+        stream.detector = stream.detector.successor(self._rules_for(stream.ref, model))
 
     def on_status(self, status: StreamStatus) -> None:
         """Take in a change of a stream's watch state."""
@@ -246,6 +253,18 @@ class Keeper:
                 stream.excused = True
                 server.mark_ended(stream.ref)
         self._on_change()
+
+    def use_rules(self) -> None:
+        """Judge every stream by the rules that hold now."""
+        for stream in self._registry:
+            if stream.model == self._learnt_model:
+                stream.detector.use(self._rules_for(stream.ref, stream.model))
+
+    def _rules_for(self, ref: StreamRef, model: str) -> Mapping[str, DetectionRule]:
+        # What was learnt from one model's scores says nothing about another's.
+        if self._thresholds is None or model != self._learnt_model:
+            return self._rules_by_model[model]
+        return self._thresholds.rules_for(ref)
 
     def refresh_posture(self, stream_id: str) -> None:
         """Watch a stream as closely as its incident and the last scores ask for."""
@@ -278,7 +297,9 @@ class Keeper:
         stream = WatchedStream(
             live=live,
             definition=policy.definition_for(live.ref),
-            detector=Detector(self._rules, severities=incident.state.severities if incident else None),
+            detector=Detector(
+                self._rules_for(live.ref, self._model), severities=incident.state.severities if incident else None
+            ),
             dry_run=policy.dry_run,
             title=stream_id if policy.names_are_secret else f"{live.ref.app}/{live.ref.name}",
             first_seen_at=self._now(),
@@ -308,6 +329,8 @@ class Keeper:
         if stream is None:
             return
         log.info("stream_ended", stream_id=stream_id)
+        if self._thresholds is not None:
+            self._thresholds.stream_gone(stream_id)
 
         async def release() -> None:
             await self._watchers.release(stream_id)

@@ -107,18 +107,19 @@ class ThresholdLearning:
         self._streams: dict[str, _Stream] = {}
         self._tallies: dict[Key, Tally] = {}
         self._standings: dict[Key, Standing] = {}
-        self._faded_at: float | None = None
+        self._faded_at: dict[Key, float] = {}
 
     @property
     def states(self) -> dict[Key, tuple[Standing, Tally]]:
         """What is in force, and what was seen, for every group that was seen."""
         return {key: (self.standing(key), tally) for key, tally in self._tallies.items()}
 
-    def restore(self, key: Key, standing: Standing, tally: Tally) -> None:
-        """Go on from where a daemon before this one stopped; a severity or label that is not learnt any more is left out."""
+    def restore(self, key: Key, standing: Standing, tally: Tally, at: float) -> None:
+        """Go on from what held at `at`, Unix time; a severity or label that is not learnt any more is left out."""
         if key.label in self._defaults and key.severity in self._budgets:
             self._standings[key] = standing
             self._tallies[key] = tally
+            self._faded_at[key] = at
 
     def standing(self, key: Key) -> Standing:
         """Return what is in force."""
@@ -190,10 +191,10 @@ class ThresholdLearning:
 
     def reckon(self, now: float) -> list[Change]:
         """Bring thresholds up to date with what was learnt; return those that changed."""
-        days = 0.0 if self._faded_at is None else (now - self._faded_at) / _DAY_S
-        self._faded_at = now
         changes = []
         for key in sorted(self._tallies):
+            days = (now - self._faded_at.get(key, now)) / _DAY_S
+            self._faded_at[key] = now
             tally = self._tallies[key] = self._tallies[key].faded(days)
             before = self.standing(key)
             after = move(before, tally, self._budgets[key.severity], self._default(key), now)

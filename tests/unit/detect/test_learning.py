@@ -121,7 +121,7 @@ def test_streams_that_are_gone_are_forgotten_once_they_have_taught() -> None:
 
 def test_thresholds_come_into_force_for_their_group_alone_and_act_never_falls_below_review() -> None:
     school = learning()
-    school.restore(KEY, Standing(0.4), school_tally(2.0))
+    school.restore(KEY, Standing(0.4), school_tally(2.0), 1000.0)
     (change,) = school.reckon(1000.0)
     assert change.before.first is None
     assert change.after.first == change.after.log_odds
@@ -133,13 +133,13 @@ def test_thresholds_come_into_force_for_their_group_alone_and_act_never_falls_be
 
 def test_a_restart_goes_on_where_it_stopped_and_forgets_what_is_not_asked_for() -> None:
     first = learning()
-    first.restore(KEY, Standing(0.4), school_tally(1.0))
+    first.restore(KEY, Standing(0.4), school_tally(1.0), 0.0)
     first.reckon(0.0)
     second = learning()
     for key, (standing, tally) in first.states.items():
-        second.restore(key, standing, tally)
+        second.restore(key, standing, tally, 0.0)
     assert second.rules_for(GROUP) == first.rules_for(GROUP)
     assert second.reckon(10.0) == []
     other = learning(act=0.001)
-    other.restore(KEY, *first.states[KEY])
+    other.restore(KEY, *first.states[KEY], 0.0)
     assert other.rules_for(GROUP) == RULES
