@@ -56,7 +56,9 @@ COMMANDS: Final[dict[str, Lazy]] = {
     "models": Lazy("monitor.cli.models:models", "List, show, check and draft model packages."),
     "audit": Lazy("monitor.cli.audit:audit", "Prove the audit log whole, show its newest entry, and write it out."),
     "db": Lazy("monitor.cli.db:db", "Check, copy, restore and migrate the store."),
-    "protocol": Lazy("monitor.cli.protocol:protocol", "Check protocol files, and draw protocols."),
+    "protocol": Lazy(
+        "monitor.cli.protocol:protocol", "Check protocol files, draw protocols, and play scripts through them."
+    ),
     "config-schema": Lazy("monitor.cli.schema:config_schema", "Print the JSON schema of config.yaml."),
 }
 

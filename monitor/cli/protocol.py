@@ -1,4 +1,4 @@
-"""`livecordon protocol`: check protocol files, and draw a protocol."""
+"""`livecordon protocol`: check protocol files, draw protocols, and play scripts through them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from monitor.cli.main import EXIT_USAGE
-from monitor.cli.options import parameters_option
+from monitor.cli.options import config_option, parameters_option
 from monitor.errors import Problem, ProblemsError
 
 
 @click.group()
 def protocol() -> None:
-    """Check protocol files, and draw protocols."""
+    """Check protocol files, draw protocols, and play scripts through them."""
 
 
 @protocol.command()
@@ -60,3 +60,43 @@ def show(name: str, *, parameters: tuple[str, ...], form: str | None, output: Pa
         click.echo(drawn, nl=False)
     else:
         output.write_text(drawn, encoding="utf-8")
+
+
+@protocol.command()
+@click.argument("name", metavar="PROTOCOL")
+@click.argument("script_file", metavar="[SCRIPT.yaml]", required=False, type=click.Path(path_type=Path))
+@click.option("--incident", "incident_id", metavar="ID", help="Play this incident of the store instead of a script.")
+@click.option("--log", "log_file", type=click.Path(path_type=Path), help="Look for it in this `audit export` instead.")
+@parameters_option
+@click.option("--server-can", type=click.Choice(["hold"]), help="What the media server can do; nothing by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@config_option
+def simulate(
+    *,
+    name: str,
+    script_file: Path | None,
+    incident_id: str | None,
+    log_file: Path | None,
+    parameters: tuple[str, ...],
+    server_can: str | None,
+    as_json: bool,
+    config_file: Path | None,
+) -> None:
+    """Play a script or a recorded incident through a protocol, and print what would be decided and done, and when.
+
+    Nothing is done. Deadlines fire by themselves; effects end as the script says, or succeed after half a second.
+    """
+    from monitor.cli.protocol_simulate import play  # noqa: PLC0415 - keeps `--help` fast
+
+    if (script_file is None) == (incident_id is None):
+        raise click.UsageError("name a script, or an incident with --incident")
+    play(
+        name,
+        script_file,
+        incident_id,
+        log_file=log_file,
+        parameters=parameters,
+        can_hold=server_can == "hold",
+        as_json=as_json,
+        config_file=config_file,
+    )

@@ -1,7 +1,7 @@
 """The parts of docs/protocols.md that are made from the code and the shipped files, so that they cannot fall behind.
 
 A part stands between ``<!-- part: NAME -->`` and ``<!-- end -->``; parts are ``keys``, ``postures``, ``triggers``,
-``guards``, ``effects`` and, for each definition, ``diagram NAME``: its picture, which `pictures` makes.
+``guards``, ``effects``, ``script`` and, for each definition, ``diagram NAME``: its picture, which `pictures` makes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from monitor.protocol import words
+from monitor.protocol import script, words
 from monitor.protocol.definition import Definition
 from monitor.protocol.drawing import to_svg
 
@@ -28,6 +28,7 @@ def filled(page: str, definitions: Mapping[str, Definition]) -> str:
         "triggers": _triggers(),
         "guards": _table(("guard", "holds when"), words.GUARDS),
         "effects": _effects(),
+        "script": _script(),
     } | {f"diagram {name}": f"![{one.summary}](images/protocol-{name}.svg)\n" for name, one in definitions.items()}
     return _PART.sub(lambda part: f"{part[1]}\n{parts[part[2]]}\n{part[3]}", page)
 
@@ -90,6 +91,14 @@ def _effects() -> str:
             _table(("`priority` of an alert", "meaning"), words.PRIORITIES),
         ]
     )
+
+
+def _script() -> str:
+    rows = ["| event | with | meaning |", "|---|---|---|"]
+    for event, (meaning, details) in script.EVENTS.items():
+        rows.append(f"| `{event}` | | {meaning} |")
+        rows += [f"| | `{name}` (may be left out) | {inner} |" for name, inner in details.items()]
+    return "\n".join([_table(("key", "meaning"), script.SCRIPT_KEYS), *rows]) + "\n"
 
 
 def _table(head: tuple[str, str], rows: Mapping[str, str]) -> str:
