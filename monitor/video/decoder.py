@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, cast
 
 import av.error
@@ -31,6 +32,15 @@ MAX_OVERHANG = 8
 MAX_PACKETS_WITHOUT_FRAME = 900
 """Half a minute at 30 frames a second: whoever joins within a long group of pictures may see nothing for as long."""
 
+KEYFRAMES_WITHOUT_FRAME = 3
+"""With so many keyframes among them, fewer packets are enough: 10 s of them where nothing has come out yet, 2 s where
+something has. A publisher who changes the codec in mid-stream is to be seen again within seconds; but marks alone prove
+nothing, for publishers set them as they like, and no true keyframe may be missed by opening anew all the time."""
+_PACKETS_AT_FIRST, _PACKETS_LATER = 300, 60
+
+MOST_OBLONG_PIXEL = 4.0
+"""A pixel that is said to be longer than this is taken for a square: what is shown must stay a picture."""
+
 _JPEG_QUALITY = 80
 
 
@@ -38,6 +48,7 @@ class FrameDecoder:
     """Decodes one video stream in the calling thread, skipping what the caller allows."""
 
     def __init__(self, stream: VideoStream) -> None:
+        self._stream = stream
         self._context = stream.codec_context
         # Frame threads add latency and memory, slice threads add nothing: streams are the unit of parallelism here.
         self._context.thread_count = 1
@@ -45,6 +56,8 @@ class FrameDecoder:
         self._context.options = {"skip_loop_filter": "all", "max_pixels": str(MAX_PICTURE_PIXELS)}
         self._skip: Skip = "DEFAULT"
         self._fruitless = 0
+        self._fruitless_keyframes = 0
+        self._patience = _PACKETS_AT_FIRST
         self._marks = SliceMarks(self._context.codec.canonical_name, self._context.extradata)
 
     def is_disposable(self, packet: Packet[VideoStream]) -> bool | None:
@@ -55,7 +68,7 @@ class FrameDecoder:
         """Return the frames that `packet` completes, in order of presentation; damaged packets give none.
 
         Raises:
-            SourceError: nothing has come out of the last 900 packets.
+            SourceError: nothing has come out of the last 900 packets, or of fewer that hold several keyframes.
             SourceLimitError: the picture has grown beyond the budget.
         """
         if skip != self._skip:
@@ -66,38 +79,58 @@ class FrameDecoder:
         except av.error.FFmpegError:
             frames = []
         if frames:
-            self._fruitless = 0
-            refuse_oversize(frames[0].width, frames[0].height)
-            return frames
+            return self._borne(frames)
+        # Codecs that put pictures in order may fill their memory before the first one comes out.
+        refuse_oversize(self._context.width, self._context.height, self._context.format)
         self._fruitless += 1
-        if self._fruitless > MAX_PACKETS_WITHOUT_FRAME:
+        self._fruitless_keyframes += packet.is_keyframe
+        patience = self._patience if self._fruitless_keyframes >= KEYFRAMES_WITHOUT_FRAME else MAX_PACKETS_WITHOUT_FRAME
+        if self._fruitless > patience:
             raise SourceError("the video cannot be decoded", reason="decode_failed")
         return frames
 
     def drain(self) -> list[VideoFrame]:
         """Return the frames that were still inside; the codec then waits for a keyframe."""
         try:
-            return self._context.decode(None)
+            return self._borne(self._context.decode(None))
         except av.error.FFmpegError:
             return []
         finally:
             # A drained codec refuses packets until it is flushed.
             self._context.flush_buffers()
 
+    def pixel_aspect(self) -> float:
+        """Return how much wider than high a pixel of the picture is meant to be shown, 1/4 to 4; 1 where nobody says."""
+        # What the codec says may change in mid-stream; the container speaks for codecs that say nothing.
+        ratio = self._context.sample_aspect_ratio or self._stream.sample_aspect_ratio
+        aspect = float(ratio) if ratio else 1.0
+        return aspect if 1 / MOST_OBLONG_PIXEL <= aspect <= MOST_OBLONG_PIXEL else 1.0
+
+    def _borne(self, frames: list[VideoFrame]) -> list[VideoFrame]:
+        if frames:
+            self._fruitless = self._fruitless_keyframes = 0
+            self._patience = _PACKETS_LATER
+            refuse_oversize(frames[0].width, frames[0].height, frames[0].format)
+        return frames
+
 
 class FrameScaler:
     """Scales frames to RGB; keep one per stream and per size, for each holds FFmpeg's scaling context for that size."""
 
-    def __init__(self) -> None:
+    def __init__(self, pixel_aspect: Callable[[], float] = lambda: 1.0) -> None:
+        """Prepare.
+
+        Args:
+            pixel_aspect: As `FrameDecoder.pixel_aspect`. It changes nothing where a picture is stretched anyway.
+        """
         self._reformatter = VideoReformatter()
+        self._pixel_aspect = pixel_aspect
 
     def rgb(self, frame: VideoFrame, width: int, height: int, fit: Fit = "stretch") -> NDArray[np.uint8]:
         """Return `frame` upright, brought to `width` x `height` as `fit` says: uint8, ``(height, width, 3)``, RGB."""
         if fit == "stretch":
             return self._pixels(frame, width, height, "rgb24")
-        across, down = frame.width, frame.height
-        if _quarter_turns(frame) % 2:
-            across, down = down, across
+        across, down = self._shown_size(frame)
         scale = (max if fit == "crop" else min)(width / across, height / down)
         # A hostile stream of two pixels by thousands must not become a picture of gigabytes: its proportions are lost.
         most_across, most_down = MAX_OVERHANG * width, MAX_OVERHANG * height
@@ -110,16 +143,20 @@ class FrameScaler:
         return _centred(pixels, width, height)
 
     def jpeg(self, frame: VideoFrame, long_side: int) -> bytes:
-        """Return `frame` upright as JPEG, its long side at most `long_side` pixels."""
-        shrink = min(1.0, long_side / max(frame.width, frame.height))
-        width, height = max(1, round(frame.width * shrink)), max(1, round(frame.height * shrink))
-        if _quarter_turns(frame) % 2:
-            width, height = height, width
+        """Return `frame` upright and in proportion as JPEG, its long side at most `long_side` pixels."""
+        across, down = self._shown_size(frame)
+        shrink = min(1.0, long_side / max(across, down))
+        width, height = max(1, round(across * shrink)), max(1, round(down * shrink))
         pixels = self._pixels(frame, width, height, "bgr24")
         written, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         if not written:
             raise SourceError("a sample could not be written as JPEG", reason="jpeg_failed")
         return data.tobytes()
+
+    def _shown_size(self, frame: VideoFrame) -> tuple[float, float]:
+        """Return width and height of the picture as a viewer sees it: pixels square, standing upright."""
+        across, down = frame.width * self._pixel_aspect(), float(frame.height)
+        return (down, across) if _quarter_turns(frame) % 2 else (across, down)
 
     def _pixels(self, frame: VideoFrame, width: int, height: int, pixel_format: str) -> NDArray[np.uint8]:
         turns = _quarter_turns(frame)

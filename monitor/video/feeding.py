@@ -74,7 +74,7 @@ class FrameFeed:
         self._timeline = timeline
         self._decoder = decoder
         self._keep = keep
-        self._evidence = FrameScaler()
+        self._evidence = FrameScaler(decoder.pixel_aspect)
         self._stop = stop
         self._slots = decode_slots
         self._arrivals: dict[int, float] = {}

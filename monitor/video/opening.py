@@ -16,6 +16,7 @@ import av.error
 import av.logging
 from av.container import InputContainer
 from av.stream import Discard, Disposition
+from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
 from monitor.errors import NoVideoError, SourceError, SourceLimitError, SourceOpenError
@@ -23,6 +24,9 @@ from monitor.video.playlists import check_file_playlist, check_web_playlist, is_
 
 MAX_SIDE_PIXELS = 8192
 MAX_PICTURE_PIXELS = 40_000_000
+MAX_PICTURE_BYTES = 120_000_000
+"""8K of ten bits in 4:2:0. A codec may hold more than twenty pictures, and over 3 GiB are too much for one stream.
+(Measured: H.264 that says 7680 x 5200 and asks for sixteen to be kept, 8 bits, in packets of 750 bytes: 1.4 GiB.)"""
 
 HLS_SILENCE_S = 15.0
 """Segments come at intervals, so a read timeout fit for other streams would end an HLS stream between any two."""
@@ -71,12 +75,14 @@ class Opened:
         silence_s: Silence in seconds that reading tolerates.
         ends_by_closing: Whether a closed connection is how this source ends, rather than a loss: a live stream over
             plain HTTP has no length, and FFmpeg reports its end as an input/output error.
+        live: Whether packets come when they are made, rather than as fast as they are read.
     """
 
     container: InputContainer
     stream: VideoStream
     silence_s: float
     ends_by_closing: bool
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +133,19 @@ def open_container(url: str, *, open_timeout_s: float, read_timeout_s: float, li
             stream = _choose_video(container)
         if stream is None:
             raise NoVideoError("the source carries no video that can be watched")  # noqa: TRY301 - closed below
-        refuse_oversize(stream.codec_context.width, stream.codec_context.height)
+        refuse_oversize(stream.codec_context.width, stream.codec_context.height, stream.codec_context.format)
         _leave_out_the_rest(container, stream)
     except BaseException:
         container.close()
         raise
     ends_by_closing = live and address.scheme in ("http", "https") and container.format.name != "hls"
-    return Opened(container, stream, silence_s, ends_by_closing)
+    return Opened(container, stream, silence_s, ends_by_closing, live=live)
 
 
-def refuse_oversize(width: int, height: int) -> None:
-    """Raise `SourceLimitError` for pictures of more than 8192 pixels a side or 40 megapixels."""
-    if max(width, height) > MAX_SIDE_PIXELS or width * height > MAX_PICTURE_PIXELS:
+def refuse_oversize(width: int, height: int, pixels: VideoFormat | None) -> None:
+    """Raise `SourceLimitError` for pictures of more than 8192 pixels a side, 40 megapixels or 120 MB."""
+    size_bytes = width * height * (pixels.padded_bits_per_pixel if pixels else 0) // 8
+    if max(width, height) > MAX_SIDE_PIXELS or width * height > MAX_PICTURE_PIXELS or size_bytes > MAX_PICTURE_BYTES:
         raise SourceLimitError(f"pictures of {width}x{height} pixels are over the limit", reason="picture_too_large")
 
 
@@ -181,6 +188,8 @@ def _options(address: _Address, probe: _Probe, *, live: bool) -> dict[str, str]:
         "max_streams": str(_MAX_STREAMS),
         "max_pixels": str(MAX_PICTURE_PIXELS),
         "threads": "1",
+        # An encoder that starts anew may number its streams anew, and PyAV shows no packet of a stream that joined late.
+        "merge_pmt_versions": "1",
     }
     if probe.analysis_s is not None:
         options["analyzeduration"] = str(int(probe.analysis_s * 1_000_000))

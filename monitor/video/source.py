@@ -127,11 +127,12 @@ class VideoSource:
         if opened is None:
             raise ValueError("the source is closed")
         timeline = Timeline(opened.stream.time_base or None, self.info.frame_rate)
+        decoder = FrameDecoder(opened.stream)
         steering = Steering(
             spec,
             timeline=timeline,
-            decoder=FrameDecoder(opened.stream),
-            scaler=FrameScaler(),
+            decoder=decoder,
+            scaler=FrameScaler(decoder.pixel_aspect),
             ports=SteeringPorts(
                 posture=posture,
                 keep=None if keep is None else lambda *sample: keep(KeptSample(*sample)),
@@ -143,7 +144,7 @@ class VideoSource:
         if ring is not None:
             ring.begin(opened.stream)
         for packet in _video_packets(opened, stop, on_progress):
-            placed = timeline.place(packet.pts, packet.dts)
+            placed = timeline.place(packet.pts, packet.dts, now_s=time.monotonic() if opened.live else None)
             packet.pts = placed.dts if placed.pts is None else placed.pts
             packet.dts = placed.dts
             arrived_at = time.time()

@@ -15,6 +15,13 @@ REORDER_S = 2.0
 """A presentation time further than this from its decoding time is not believed; 16 frames are the most that codecs
 hold back."""
 
+RACING = 4.0
+"""A live stream whose clock runs so many times faster than ours, over `MEASURED_S`, has a false one. Servers that hand
+out what they have stored first, and connections that catch up, stay below it."""
+
+MEASURED_S = 10.0
+
+FASTEST_FRAME_S, SLOWEST_FRAME_S = 1 / 240, 1.0
 _CROWD = 150
 _CROWD_S = 0.5
 _FALLBACK_FRAME_S = 1 / 25
@@ -43,7 +50,8 @@ class Timeline:
     """Maps a publisher's timestamps to ticks that start at 0 and survive missing, wrapping, jumping and false values.
 
     A clock that stands still or crawls (over 300 packets to a second) would keep a stream from ever being due for a
-    look; from then on its packets are counted, at the nominal frame rate, and its timestamps ignored.
+    look, and one that races would leave a clip with one picture, over and over; from then on packets are counted and
+    timestamps ignored. Each counts as long as packets of a live stream take to come, else as the frame rate says.
     """
 
     def __init__(self, time_base: Fraction | None, frame_rate: float | None) -> None:
@@ -56,13 +64,22 @@ class Timeline:
         self._counting = False
         self._crowd = 0
         self._crowd_from = 0
+        self._measured_from: tuple[float, int] | None = None
+        self._measured_packets = 0
 
-    def place(self, pts: int | None, dts: int | None) -> Placed:
-        """Return where the next packet, in reading order, stands on the line."""
+    def place(self, pts: int | None, dts: int | None, *, now_s: float | None = None) -> Placed:
+        """Return where the next packet, in reading order, stands on the line.
+
+        Args:
+            pts: Presentation time in ticks of the time base; None where the container gives none.
+            dts: Decoding time, likewise.
+            now_s: Monotonic time in seconds at which it came, for a live stream; files come as fast as they are read.
+        """
         mark = pts if dts is None else dts
+        races = now_s is not None and self._races(now_s)
         if mark is None or self._counting:
             return self._counted(broken=False)
-        if self._crowded():
+        if self._crowded() or races:
             self._counting = True
             return self._counted(broken=True)
         if pts is not None and abs(pts - mark) * self._tick_s > REORDER_S:
@@ -107,6 +124,23 @@ class Timeline:
         if self._counting:
             return Placed(self._last, self._last, here_s, here_s, broken=broken)
         return Placed(None, None, here_s, here_s, broken=broken)
+
+    def _races(self, now_s: float) -> bool:
+        """Measure how fast packets come; whether their clock runs too fast."""
+        self._measured_packets += 1
+        last = self._last or 0
+        if self._measured_from is None:
+            self._measured_from = now_s, last
+        from_s, from_ticks = self._measured_from
+        took_s = now_s - from_s
+        if took_s < MEASURED_S:
+            return False
+        races = (last - from_ticks) * self._tick_s > RACING * took_s
+        if self._counting or races:
+            frame_s = min(max(took_s / self._measured_packets, FASTEST_FRAME_S), SLOWEST_FRAME_S)
+            self._frame_ticks = max(1, round(frame_s / self._tick_s))
+        self._measured_from, self._measured_packets = (now_s, last), 0
+        return races
 
     def _crowded(self) -> bool:
         last = self._last or 0

@@ -200,9 +200,9 @@ def test_of_several_hls_variants_only_the_cheapest_good_one_is_fetched() -> None
 def test_pictures_have_a_limit(width: int, height: int, refused: bool) -> None:
     if refused:
         with pytest.raises(SourceLimitError):
-            refuse_oversize(width, height)
+            refuse_oversize(width, height, None)
     else:
-        refuse_oversize(width, height)
+        refuse_oversize(width, height, None)
 
 
 def test_an_oversized_stream_is_refused_before_decoding(tmp_path: Path) -> None:

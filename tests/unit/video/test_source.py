@@ -361,7 +361,7 @@ def test_false_presentation_times_do_not_blind_it(
     place = Timeline.place
     packets = 0
 
-    def lie(self: Timeline, pts: int | None, dts: int | None) -> Placed:
+    def lie(self: Timeline, pts: int | None, dts: int | None, *, now_s: float | None = None) -> Placed:
         nonlocal packets
         packets += 1
         if pts is not None and packets % 30 == 20:
@@ -398,7 +398,7 @@ def test_false_clocks_do_not_blind_it(
     place = Timeline.place
     numbers: list[int] = []
 
-    def lying(self: Timeline, pts: int | None, dts: int | None) -> Placed:
+    def lying(self: Timeline, pts: int | None, dts: int | None, *, now_s: float | None = None) -> Placed:
         assert pts is not None
         numbers.append(len(numbers))
         false = lie(numbers[-1], pts)

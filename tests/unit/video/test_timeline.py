@@ -95,6 +95,35 @@ def test_many_frames_a_second_are_no_crawling_clock() -> None:
     assert placed[-1].time_s == 3.996
 
 
+def test_a_live_clock_that_races_is_replaced_by_the_pace_at_which_packets_come() -> None:
+    """Three seconds with each frame would fill clips with one picture; the frame rate is the publisher's word, too."""
+    line = timeline(frame_rate=0.3)
+    placed = [line.place(n * 3000, n * 3000, now_s=n / 30) for n in range(1_000)]
+    assert [p.broken for p in placed].count(True) == 1
+    assert placed[999].time_s - placed[699].time_s == pytest.approx(10.0, rel=0.02)
+
+
+def test_what_was_stored_may_come_all_at_once() -> None:
+    """Twenty seconds at once, as a server's first segments do, and then at the right pace."""
+    line = timeline()
+    placed = [line.place(n * 40, n * 40, now_s=max(0, n - 500) * 0.04) for n in range(2_000)]
+    assert not any(p.broken for p in placed)
+    assert placed[-1].pts == 79_960
+
+
+def test_a_recording_is_read_as_fast_as_it_can_be() -> None:
+    line = timeline()
+    assert not any(line.place(n * 3000, n * 3000).broken for n in range(1_000))
+
+
+def test_a_pace_that_was_measured_wrong_is_measured_again() -> None:
+    line = timeline()
+    times_s = [n / 1000 for n in range(10_100)] + [10.1 + n / 20 for n in range(1_000)]
+    placed = [line.place(n * 100, n * 100, now_s=now_s) for n, now_s in enumerate(times_s)]
+    assert [p.broken for p in placed].count(True) == 1
+    assert placed[-1].time_s - placed[-201].time_s == pytest.approx(10.0, rel=0.02)
+
+
 def test_a_presentation_time_far_from_its_decoding_time_is_not_believed() -> None:
     line = timeline()
     line.place(0, 0)

@@ -75,7 +75,9 @@ def test_only_the_threads_priority_is_lowered() -> None:
         print(os.getpriority(os.PRIO_PROCESS, os.getpid()) - base)
         """
     )
-    assert done.stdout.split() == ["4", "0"]
+    # Whoever runs the tests at a low priority leaves less to lower, down to nothing.
+    room = 19 - os.getpriority(os.PRIO_PROCESS, os.getpid())
+    assert done.stdout.split() == [str(min(4, room)), "0"]
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="glibc's")
