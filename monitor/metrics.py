@@ -78,6 +78,24 @@ DETECTION_TO_CUT = Histogram(
     "From the detection that led to a cut to the cut verified.",
     buckets=(0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 30, 60),
 )
+PAUSED = Gauge("livecordon_paused", "1 while containment is paused, on any media server.")
+PAUSE_ENDS = Gauge("livecordon_pause_ends_timestamp_seconds", "When the last pause in force ends; 0 without one.")
+EFFECTS_PAUSED = Gauge("livecordon_effects_paused", "Holds, cuts and blocks that wait for the end of a pause.")
+SILENCES_ACTIVE = Gauge("livecordon_silences_active", "Silences of alerts in force.")
+ALERTS_SILENCED = Counter("livecordon_alerts_silenced_total", "Alerts that were not sent because of a silence.")
+REVIEWS_OVERDUE = Counter(
+    "livecordon_reviews_overdue_total", "Reviews that nobody decided in time, passed on to the next group.", ["group"]
+)
+AUDIT_ENTRIES = Gauge("livecordon_audit_entries", "Number of the newest entry of the audit log.")
+AUDIT_HEAD_MISSING = Counter(
+    "livecordon_audit_head_missing_total", "Starts that found entries of the audit log gone since the last stop."
+)
+CONFIG_RELOAD_OK = Gauge(
+    "livecordon_config_reload_success", "1 if the configuration was in order when it was last read, else 0."
+)
+CONFIG_RELOAD_AT = Gauge(
+    "livecordon_config_reload_success_timestamp_seconds", "When the configuration in force was read."
+)
 REVIEWS_PENDING = Gauge("livecordon_reviews_pending", "Reviews that wait for a responder.")
 
 DELIVERIES = Counter("livecordon_deliveries_total", "Alert deliveries attempted.", ["receiver", "outcome"])

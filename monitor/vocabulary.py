@@ -107,6 +107,7 @@ class AlertEvent(StrEnum):
     RELEASED = "released"
     DISMISSED = "dismissed"
     CLOSED = "closed"
+    REVIEW_OVERDUE = "review_overdue"
 
 
 class WatchState(StrEnum):

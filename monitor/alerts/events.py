@@ -50,6 +50,8 @@ class IncidentSnapshot:
         drill: This is an exercise; receivers must not act on it.
         review_due_at: Until when a responder is asked to decide, or None.
         page_link: Where people see more, or None.
+        paused_until: Until when containment is paused on this media server, or None.
+        responder_group: The group of responders that is asked, where the review was passed on to it.
     """
 
     incident_id: str
@@ -69,6 +71,8 @@ class IncidentSnapshot:
     drill: bool
     review_due_at: datetime | None
     page_link: str | None
+    paused_until: datetime | None = None
+    responder_group: str | None = None
 
 
 class IncidentData(BaseModel):
@@ -111,6 +115,11 @@ class IncidentData(BaseModel):
     """Until when a responder at the sender is asked to decide; null when no decision is awaited."""
     page_link: str | None
     """The sender's page about the incident, for people who may open it; null when there is none."""
+    paused_until: AwareDatetime | None = None
+    """Until when the sender has paused containment on this media server: nothing is held, cut or blocked there before. Null
+    without a pause."""
+    responder_group: str | None = None
+    """The sender's group of responders that is asked to decide, where the review was passed on to it; else null."""
 
 
 class _IncidentEvent(BaseModel):
@@ -180,8 +189,15 @@ class ClosedEvent(_IncidentEvent):
     """What happened."""
 
 
+class ReviewOverdueEvent(_IncidentEvent):
+    """Nobody decided in time, or a responder passed it on: `data.responder_group` is asked to decide now."""
+
+    type: Literal["livecordon.incident.review_overdue"]
+    """What happened."""
+
+
 AnyEvent = Annotated[
-    RaisedEvent | UpdatedEvent | ContainedEvent | ReleasedEvent | DismissedEvent | ClosedEvent,
+    RaisedEvent | UpdatedEvent | ContainedEvent | ReleasedEvent | DismissedEvent | ClosedEvent | ReviewOverdueEvent,
     Field(discriminator="type"),
 ]
 _ANY_EVENT: Final[TypeAdapter[AnyEvent]] = TypeAdapter(AnyEvent)
@@ -225,6 +241,8 @@ def compose(
         drill=snapshot.drill,
         review_due_at=None if snapshot.review_due_at is None else snapshot.review_due_at.astimezone(UTC),
         page_link=snapshot.page_link,
+        paused_until=None if snapshot.paused_until is None else snapshot.paused_until.astimezone(UTC),
+        responder_group=snapshot.responder_group,
     )
     attributes: dict[str, Any] = {
         "specversion": "1.0",

@@ -9,7 +9,7 @@ from yarl import URL
 
 from monitor.alerts.addresses import Reach, is_loopback_host, reach_of
 from monitor.alerts.signing import Signer
-from monitor.config.models import WebhookReceiver
+from monitor.config.people import WebhookReceiver
 from monitor.config.secrets import resolve_secret, signing_secret_weakness
 from monitor.errors import ConfigError, Problem
 
@@ -22,6 +22,7 @@ class Receiver:
         name: The operator's name for it; the only thing about it that logs and metrics show.
         url: May hold a token; shown nowhere.
         reach: Which addresses its host may have.
+        events: The only alerts that it gets, by the last word of their type; the usual ones if empty.
         timeout_s: How long one attempt may take, from the look-up of the name to the answer's headers.
     """
 
@@ -30,6 +31,7 @@ class Receiver:
     signer: Signer
     reach: Reach
     timeout_s: float
+    events: frozenset[str] = frozenset()
 
 
 def build_receivers(
@@ -71,6 +73,7 @@ def build_receivers(
                     signer=Signer(secrets),
                     reach=reach_of(url, allow_private_address=entry.allow_private_address),
                     timeout_s=entry.timeout,
+                    events=frozenset(entry.events),
                 )
             )
     if problems:

@@ -52,6 +52,11 @@ COMMANDS: Final[dict[str, Lazy]] = {
         "monitor.cli.evaluate:evaluate_command",
         "Measure the model, the detection rules and the protocols on labelled clips.",
     ),
+    "replay": Lazy(
+        "monitor.cli.replay:replay_command",
+        "Compare protocols and thresholds on a video file, or on scores that were kept.",
+    ),
+    "calibrate": Lazy("monitor.cli.calibrate:calibrate", "Suggest thresholds that keep a budget of false alarms."),
     "check": Lazy("monitor.cli.check:check", "Check configuration, protocols, model and media servers."),
     "models": Lazy("monitor.cli.models:models", "List, show, check and draft model packages."),
     "audit": Lazy("monitor.cli.audit:audit", "Prove the audit log whole, show its newest entry, and write it out."),

@@ -44,6 +44,7 @@ def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Findin
     yield from _open_doors(config)
     yield from _secrets(config, environ)
     yield from _alerts(config)
+    yield from _responders(config)
     yield from _remote(config, environ)
     yield from _static_streams(config, environ)
     yield from _thresholds(config)
@@ -72,6 +73,7 @@ def _same_names(config: Config) -> Iterator[Finding]:
     lists: tuple[tuple[Path, Sequence[str]], ...] = (
         (("servers",), [server.name for server in config.servers]),
         (("web", "tokens"), [token.name for token in config.web.tokens]),
+        (("responders", "groups"), [group.name for group in config.responders.groups]),
         (("alerts", "receivers"), [receiver.name for receiver in config.alerts.receivers]),
         *(
             (("servers", index, "streams"), [stream.name for stream in server.streams])
@@ -138,6 +140,18 @@ def _alerts(config: Config) -> Iterator[Finding]:
             yield path, "alerts about people must not travel unencrypted", "use https"
         if urlsplit(receiver.url).username is not None:
             yield path, "there is a user or password in the address", "remove it: alerts are signed"
+
+
+def _responders(config: Config) -> Iterator[Finding]:
+    known = [receiver.name for receiver in config.alerts.receivers]
+    for index, group in enumerate(config.responders.groups):
+        path: Path = ("responders", "groups", index)
+        for position, name in enumerate(group.receivers):
+            if name not in known:
+                mend = f"use one of {', '.join(known)}" if known else "add it to alerts.receivers"
+                yield (*path, "receivers", position), "there is no such receiver", mend
+        if index and not group.receivers:
+            yield (*path, "receivers"), "nobody in this group would be told", "name receivers, or remove the group"
 
 
 def _remote(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:

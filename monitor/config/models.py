@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from monitor.config.fields import (
     AnchoredPath,
@@ -24,28 +24,10 @@ from monitor.config.fields import (
     Size,
     SourceAddress,
 )
+from monitor.config.people import AlertsSection, RespondersSection
+from monitor.config.section import Secret, Section
 
-
-class Section(BaseModel):
-    """Base of every section: unknown keys refused, nothing changed after loading, values never echoed in errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
-
-
-class Secret(Section):
-    """Where a secret is found: an environment variable or a file; never the configuration itself."""
-
-    env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """Name of the environment variable that holds the secret."""
-    file: AnchoredPath | None = None
-    """File whose first line is the secret; keep it readable by the daemon's user only."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Secret:
-        if (self.env is None) == (self.file is None):
-            message = "a secret lies in one place: name either env or file"
-            raise ValueError(message)
-        return self
+__all__ = ["AlertsSection", "RespondersSection", "Secret", "Section"]
 
 
 class LogSection(Section):
@@ -66,6 +48,8 @@ class TokenEntry(Section):
     """`viewer` reads, `responder` also reviews, `admin` also changes blocks."""
     secret: Secret
     """Where the token is found; at least 16 characters."""
+    person: Name | None = None
+    """Who holds it, where one person has several tokens: they count as one where two people must confirm."""
 
 
 class WebSection(Section):
@@ -299,7 +283,7 @@ class ProtocolRule(Section):
     """Only streams whose name matches, in the same way."""
     protocol: Name | None = None
     """Their protocol; the one that they would have otherwise by default."""
-    parameters: ProtocolValues = {}
+    parameters: ProtocolValues = Field(default={})
     """Values for the protocol's parameters, by name; those that it declares as defaults otherwise."""
 
     @model_validator(mode="after")
@@ -315,38 +299,12 @@ class ProtocolSection(Section):
 
     default: Name = "assisted"
     """Protocol for servers that name none."""
-    parameters: ProtocolValues = {}
+    parameters: ProtocolValues = Field(default={})
     """Values for the default protocol's parameters, by name; those that it declares as defaults otherwise."""
     rules: tuple[ProtocolRule, ...] = ()
     """Other protocols or values for some streams; of several rules that match a stream, the first counts."""
     directory: AnchoredPath | None = None
     """Folder of protocol files; the shipped ones by default."""
-
-
-class WebhookReceiver(Section):
-    """A receiver of signed alerts."""
-
-    name: Name
-    """Your name for it."""
-    url: HttpAddress
-    """Where alerts are sent; https unless the host is loopback."""
-    secrets: tuple[Secret, ...] = Field(min_length=1)
-    """Signing secrets (`whsec_…`); several while one is being replaced: alerts are signed with all of them."""
-    allow_private_address: bool = False
-    """Let this receiver's name resolve to a private or loopback address."""
-    timeout: Duration = 15.0
-    """How long one delivery attempt may take."""
-
-
-class AlertsSection(Section):
-    """Who is told, and how."""
-
-    source: str = Field(default="livecordon", min_length=1, max_length=200)
-    """CloudEvents `source`: names this installation to its receivers."""
-    receivers: tuple[WebhookReceiver, ...] = ()
-    """Every receiver gets every alert."""
-    page_url: HttpAddress | None = None
-    """Address under which people reach this daemon's page; put into alerts as a link."""
 
 
 class EvidenceSection(Section):
@@ -380,6 +338,7 @@ class Config(Section):
     watch: WatchSection = WatchSection()
     detection: DetectionSection = DetectionSection()
     protocol: ProtocolSection = ProtocolSection()
+    responders: RespondersSection = RespondersSection()
     alerts: AlertsSection = AlertsSection()
     evidence: EvidenceSection = EvidenceSection()
     effects: EffectsSection = EffectsSection()

@@ -1,44 +1,130 @@
-"""From a protocol's `alert` effect to rows in the outbox."""
+"""From a protocol's `alert` effect, and from what people do, to rows in the outbox."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID, uuid5
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.alerts.events import IncidentSnapshot, compose
+from monitor.config.people import ResponderGroup
 from monitor.daemon.views import utc
+from monitor.effects.restraint import Restraints
+from monitor.metrics import ALERTS_SILENCED
 from monitor.protocol.decision import Reason
-from monitor.store.deliveries import Priority, enqueue
+from monitor.store import audit
+from monitor.store.deliveries import Priority, enqueue, told
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import AlertEvent, Severity
 
+_IDS: Final = UUID("0a6f2c0e-3c0b-5a38-8f0e-6a5d0f3c9b17")
 
-@dataclass(frozen=True, slots=True)
+WITHDRAWALS: Final = frozenset({AlertEvent.DISMISSED, AlertEvent.RELEASED})
+"""What takes back earlier alerts: goes to everybody who got one, whatever their routing says."""
+
+USUAL: Final = frozenset(AlertEvent) - {AlertEvent.REVIEW_OVERDUE}
+"""What a receiver is told that names no events."""
+
+
+@dataclass(slots=True)
 class Alerting:
     """Writes alerts into the outbox; implements `monitor.effects.decided.AlertQueue`.
 
     Attributes:
         source: CloudEvents source.
-        receivers: Names of all receivers; each gets every alert.
+        receivers: Names of all receivers.
         secret_name_servers: Media servers whose stream names are keys, and are told to nobody.
         page_url: Where people reach the console, or None.
+        events: By receiver, the only alerts that it gets; all the usual ones where it is absent.
+        restraints: Says what is silenced and paused; None if nothing ever is.
     """
 
     source: str
     receivers: Sequence[str]
     secret_name_servers: frozenset[str]
     page_url: str | None
+    events: Mapping[str, Collection[str]] = field(default_factory=dict)
+    restraints: Restraints | None = None
 
     async def enqueue(
         self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord, reason: Reason
     ) -> None:
-        """Write one row per receiver, with the effect's id as event id: composing it twice is the same event."""
+        """Write one row per receiver, with the effect's id as event id: composing it twice is the same event.
+
+        A silence keeps back everything but containment and withdrawals: nobody is cut off without people being told, and
+        whoever was told something false is told so.
+        """
+        kind = AlertEvent(str(effect.parameters["event"]))
+        earlier = await told(connection, incident.id)
+        silence = None if self.restraints is None else self.restraints.silence_on(incident.ref)
+        receivers = self._routed(kind)
+        if silence is not None and kind is not AlertEvent.CONTAINED:
+            if receivers:
+                ALERTS_SILENCED.inc()
+                detail = {"event": kind.value, "silence": silence.id, "by": silence.owner, "until": silence.until}
+                await audit.append(
+                    connection,
+                    at=effect.requested_at,
+                    actor="daemon",
+                    action="alert_silenced",
+                    incident_id=incident.id,
+                    detail=detail,
+                )
+            receivers = []
+        if kind in WITHDRAWALS:
+            receivers = [name for name in self.receivers if name in receivers or name in earlier]
+        event = compose(
+            kind,
+            self._snapshot(incident, reason),
+            source=self.source,
+            priority=Priority(str(effect.parameters.get("priority") or Priority.NORMAL.value)),
+            event_id=effect.id,
+        )
+        await enqueue(connection, event, receivers, at=effect.requested_at)
+
+    async def tell_overdue(
+        self, connection: AsyncConnection, incident: IncidentRecord, group: ResponderGroup, *, step: int, at: float
+    ) -> None:
+        """Tell a group of responders that a review waits for it; see `monitor.daemon.ladder.OverdueAlerts`."""
+        if self.restraints is not None and self.restraints.silence_on(incident.ref) is not None:
+            ALERTS_SILENCED.inc()
+            return
+        wanted = {*group.receivers, *(name for name, events in self.events.items() if "review_overdue" in events)}
+        event = compose(
+            AlertEvent.REVIEW_OVERDUE,
+            self._snapshot(incident, Reason.DEADLINE_PASSED, group=group.name),
+            source=self.source,
+            priority=Priority.CRISIS,
+            event_id=str(uuid5(_IDS, f"{incident.id}/overdue/{incident.sequence}/{step}")),
+        )
+        await enqueue(connection, event, self._known(wanted), at=at)
+
+    async def tell_released(self, connection: AsyncConnection, incident: IncidentRecord, *, at: float) -> None:
+        """Tell everybody who was alerted that a block of a closed incident was lifted by hand."""
+        event = compose(
+            AlertEvent.RELEASED,
+            self._snapshot(incident, Reason.REVIEW_RELEASED),
+            source=self.source,
+            event_id=str(uuid5(_IDS, f"{incident.id}/released/{incident.sequence}")),
+        )
+        await enqueue(connection, event, self._known(await told(connection, incident.id)), at=at)
+
+    def _routed(self, kind: AlertEvent) -> list[str]:
+        return [name for name in self.receivers if kind.value in (self.events.get(name) or USUAL)]
+
+    def _known(self, names: Iterable[str]) -> list[str]:
+        wanted = set(names)
+        return [name for name in self.receivers if name in wanted]
+
+    def _snapshot(self, incident: IncidentRecord, reason: Reason, *, group: str | None = None) -> IncidentSnapshot:
         named = incident.server not in self.secret_name_servers
         severities = [Severity.from_word(word) for word in incident.severities.values()]
-        snapshot = IncidentSnapshot(
+        pause = None if self.restraints is None else self.restraints.pause_on(incident.server)
+        return IncidentSnapshot(
             incident_id=incident.id,
             sequence=incident.sequence,
             stream_id=incident.stream_id,
@@ -56,12 +142,6 @@ class Alerting:
             drill=False,
             review_due_at=None if incident.review_due_at is None else utc(incident.review_due_at),
             page_link=None if self.page_url is None else f"{self.page_url.rstrip('/')}/incidents/{incident.id}",
+            paused_until=None if pause is None else utc(pause.until),
+            responder_group=group,
         )
-        event = compose(
-            AlertEvent(str(effect.parameters["event"])),
-            snapshot,
-            source=self.source,
-            priority=Priority(str(effect.parameters.get("priority") or Priority.NORMAL.value)),
-            event_id=effect.id,
-        )
-        await enqueue(connection, event, self.receivers, at=effect.requested_at)

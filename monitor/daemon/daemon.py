@@ -14,13 +14,13 @@ import structlog
 from monitor import __version__, metrics
 from monitor.alerts.outbox import Outbox
 from monitor.clock import Clock, SystemClock
-from monitor.daemon.alerting import Alerting
 from monitor.daemon.discovery import Discovery
 from monitor.daemon.evidence import kept_of, kept_video_of
 from monitor.daemon.gate import Gate
 from monitor.daemon.keeper import Keeper
 from monitor.daemon.model_swap import ModelSwap
 from monitor.daemon.parts import Parts
+from monitor.daemon.people import People
 from monitor.daemon.remote import show_classifiers
 from monitor.daemon.services import Blocks, Incidents
 from monitor.daemon.streams import StreamRegistry
@@ -29,7 +29,6 @@ from monitor.daemon.views import MemoryView, Vitals
 from monitor.effects.blocklist import BlockList
 from monitor.effects.committed import CommittedPerformer, UnsupportedPerformer
 from monitor.effects.cut import CutPerformer, CutSettings
-from monitor.effects.decided import DecidedEffects
 from monitor.effects.doorkeeper import Doorkeeper
 from monitor.effects.hold import HoldPerformer
 from monitor.effects.preserve import Kept, KeptVideo, PreservePerformer
@@ -85,14 +84,10 @@ class Daemon:
         self._database = Database(parts.store)
         self._blocks = BlockList(clock)
         self._outbox = Outbox(self._database, parts.receivers, clock)
-        alerting = Alerting(
-            source=config.alerts.source,
-            receivers=self._outbox.receiver_names,
-            secret_name_servers=frozenset(name for name, one in parts.policies.items() if one.names_are_secret),
-            page_url=config.alerts.page_url,
-        )
         guard_s = config.effects.cut_deadline + max(_CUT_GUARD_MARGIN_S, config.effects.hold_off)
-        self._engine = IncidentEngine(self._database, clock, DecidedEffects(alerting, guard_s), self)
+        self._people = people = People(parts, self._database, clock, guard_s, self._changes.notify)
+        self._engine = IncidentEngine(self._database, clock, people.decided, self)
+        people.attach(self._engine)
         self._dry_run_servers = frozenset(name for name, one in parts.policies.items() if one.dry_run)
         self._doorkeeper = Doorkeeper(
             self._database,
@@ -100,6 +95,7 @@ class Daemon:
             clock,
             dry_run_servers=self._dry_run_servers,
             has_incident=lambda stream_id: self._engine.open_incident(stream_id) is not None,
+            restraints=people.restraints,
         )
         self._watchers = Watchers(
             parts.watch,
@@ -117,17 +113,19 @@ class Daemon:
             {
                 EffectKind.ALERT: committed,
                 EffectKind.REQUEST_REVIEW: committed,
-                EffectKind.BLOCK: committed,
+                EffectKind.BLOCK: people.pausable(committed),
                 EffectKind.UNBLOCK: committed,
-                EffectKind.HOLD: holding,
+                EffectKind.HOLD: people.pausable(holding),
                 EffectKind.RELEASE: holding,
                 EffectKind.SHARE: UnsupportedPerformer("no_partners"),
-                EffectKind.CUT: CutPerformer(
-                    self._servers,
-                    CutSettings(config.effects.cut_deadline),
-                    clock,
-                    is_wanted=self._engine.is_wanted,
-                    on_cut=self._on_cut,
+                EffectKind.CUT: people.pausable(
+                    CutPerformer(
+                        self._servers,
+                        CutSettings(config.effects.cut_deadline),
+                        clock,
+                        is_wanted=self._engine.is_wanted,
+                        on_cut=self._on_cut,
+                    )
                 ),
                 EffectKind.PRESERVE: PreservePerformer(self, config.evidence_directory, clock, videos=self),
             },
@@ -191,6 +189,8 @@ class Daemon:
             await stack.enter_async_context(self._database)
             await self._database.claim()
             await self._engine.load()
+            await self._people.load()
+            await self._people.auditing.begin(self._parts)
             await self._thresholds.load()
             await stack.enter_async_context(self._outbox)
             web = await stack.enter_async_context(self._web_server())
@@ -212,6 +212,7 @@ class Daemon:
                         self._keeper.measure(),
                         self._doorkeeper.run(),
                         self._thresholds.run(),
+                        *self._people.loops(),
                         self._heartbeat(notifier),
                         self._check_store(),
                         self._announce(web, notifier, on_running),
@@ -224,6 +225,7 @@ class Daemon:
                 self._vitals.draining = True
                 notifier.notify("STOPPING=1")
                 await self._keep_what_came_up()
+                await self._people.auditing.keep(last=True)
                 for task in tasks:
                     task.cancel()
 
@@ -232,6 +234,7 @@ class Daemon:
         if decision.effects:
             self._runner.wake()
             self._outbox.wake()
+        self._people.changed()
         self._thresholds.incident_changed(incident.record)
         self._keeper.refresh_posture(incident.record.stream_id)
         self._changes.notify()
@@ -276,12 +279,18 @@ class Daemon:
             dry_run=config.dry_run,
             clock=self._clock,
             changes=self._changes,
+            restraints=self._people.restraints,
         )
         return WebServer(
             self._parts.web,
             daemon=view,
-            incidents=Incidents(self._database, self._engine, config.evidence_directory, self._parts.title),
-            blocks=Blocks(self._database, self._engine, self._blocks, self._clock, self._parts.title),
+            incidents=Incidents(
+                self._database, self._engine, config.evidence_directory, self._parts.title, self._clock
+            ),
+            blocks=Blocks(
+                self._database, self._engine, self._blocks, self._clock, self._parts.title, self._people.alerting
+            ),
+            quiet=self._people.quiet,
             gate=Gate(self._servers, self._blocks, self._dry_run_servers, self._on_publish),
             clock=self._clock,
         )

@@ -7,15 +7,16 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from monitor.daemon.standing import decisions_heard
 from monitor.daemon.views import utc
 from monitor.evidence.package import PackageSummary
 from monitor.incidents.engine import IncidentEngine
-from monitor.incidents.records import awaits_review
 from monitor.protocol.decision import Reason
 from monitor.store.audit import AuditEntry
 from monitor.store.effects import PENDING, EffectRecord
 from monitor.store.incidents import IncidentRecord
-from monitor.vocabulary import AlertEvent, EffectOutcome, ReviewDecision, Severity
+from monitor.vocabulary import AlertEvent, EffectOutcome, ReviewDecision, ReviewReason, Severity
+from monitor.web.people_port import Standing
 from monitor.web.port import (
     DeliveryState,
     DeliveryView,
@@ -37,6 +38,7 @@ def incident_view(record: IncidentRecord, title: str, engine: IncidentEngine) ->
             by=record.review_by or "",
             why=record.review_why or "",
             at=utc(record.review_at),
+            reason=ReviewReason(record.review_reason or ReviewReason.OTHER),
         )
     severities = [Severity.from_word(word) for word in record.severities.values()]
     return IncidentView(
@@ -52,10 +54,13 @@ def incident_view(record: IncidentRecord, title: str, engine: IncidentEngine) ->
         opened_at=utc(record.opened_at),
         updated_at=utc(record.changed_at),
         closed_at=None if record.closed_at is None else utc(record.closed_at),
-        reviewable=_reviewable(record, engine),
+        reviewable=bool(decisions_heard(record, engine)),
         review_due=None if record.review_due_at is None else utc(record.review_due_at),
         review=review,
         dry_run=record.dry_run,
+        decisions=decisions_heard(record, engine),
+        people=record.review_people,
+        confirmed_by=tuple(record.review_confirmed_by),
     )
 
 
@@ -67,6 +72,7 @@ def detail_view(
     effects: Sequence[EffectRecord],
     deliveries: Sequence[DeliveryView],
     packages: Sequence[PackageSummary],
+    standing: Standing,
 ) -> IncidentDetail:
     """Return one incident with all that happened."""
     return IncidentDetail(
@@ -89,6 +95,7 @@ def detail_view(
             )
             for package in packages
         ],
+        standing=standing,
     )
 
 
@@ -104,13 +111,6 @@ def delivery_view(row: Row[Any]) -> DeliveryView:
     )
 
 
-def _reviewable(record: IncidentRecord, engine: IncidentEngine) -> bool:
-    incident = engine.open_incident(record.stream_id)
-    if incident is None or incident.record.id != record.id:
-        return False
-    return awaits_review(incident.definition, incident.state.state)
-
-
 def _timeline_entry(entry: AuditEntry) -> TimelineEntry:
     detail = entry.detail
     reason = detail.get("reason")
@@ -120,8 +120,22 @@ def _timeline_entry(entry: AuditEntry) -> TimelineEntry:
         reason=Reason(reason) if reason in set(Reason) else None,
         before=str(detail.get("before", "")),
         after=str(detail.get("after", "")),
-        detail=_sentence(detail.get("caused_by", {}), detail.get("result", {})),
+        detail=_sentence(detail.get("caused_by", {}), detail.get("result", {})) or _noted(entry),
     )
+
+
+def _noted(entry: AuditEntry) -> str:
+    """Return what a row says that is no decision of the protocol."""
+    detail = entry.detail
+    match entry.action:
+        case "effect_paused":
+            return f"{detail['effect']} waits: containment is paused by {detail['by']} until {utc(detail['until']):%H:%M:%S}"
+        case "alert_silenced":
+            return f"the alert {detail['event']!r} was not sent: silenced by {detail['by']}"
+        case "review_overdue":
+            return f"passed on to {detail['group']}"
+        case _:
+            return ""
 
 
 def _sentence(caused_by: Mapping[str, Any], result: Mapping[str, Any]) -> str:  # noqa: PLR0911 - one per event
@@ -132,9 +146,10 @@ def _sentence(caused_by: Mapping[str, Any], result: Mapping[str, Any]) -> str:  
         case "DetectionCleared":
             return f"{caused_by['label']} fell to {caused_by['severity']}"
         case "Reviewed":
-            return (
-                f"{caused_by['decision']}: {caused_by['why']}" if caused_by.get("why") else str(caused_by["decision"])
-            )
+            said = str(caused_by["decision"])
+            if caused_by.get("reason", "other") != "other":
+                said += f" ({str(caused_by['reason']).replace('_', ' ')})"
+            return f"{said}: {caused_by['why']}" if caused_by.get("why") else said
         case "EffectFinished":
             return f"{str(caused_by['kind']).replace('_', ' ')} {caused_by['outcome']}{_facts(result)}"
         case "StreamEnded":

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from monitor.clock import Clock
 from monitor.daemon.discovery import Discovery
 from monitor.daemon.streams import StreamRegistry, WatchedStream
+from monitor.effects.restraint import Restraints
 from monitor.incidents.engine import IncidentEngine
+from monitor.store.silences import SilenceKind
 from monitor.vocabulary import Severity, StreamRef
 from monitor.web.changes import ChangeSignal
 from monitor.web.port import Check, ServerView, StreamView
@@ -65,6 +67,7 @@ class MemoryView:
         dry_run: bool,
         clock: Clock,
         changes: ChangeSignal,
+        restraints: Restraints | None = None,
     ) -> None:
         """Show `registry`, `discoveries` (by server name) and `vitals`."""
         self._registry = registry
@@ -75,6 +78,7 @@ class MemoryView:
         self._dry_run = dry_run
         self._clock = clock
         self._changes = changes
+        self._restraints = restraints
 
     @property
     def model(self) -> str:
@@ -144,7 +148,22 @@ class MemoryView:
                 len(silent) < max(1, len(self._discoveries)),
                 f"not answering: {', '.join(silent)}" if silent else "",
             ),
+            *self._pauses(),
             Check("draining", not vitals.draining, "shutting down" if vitals.draining else ""),
+        ]
+
+    def _pauses(self) -> list[Check]:
+        """Return what is paused, for people to see; it does not make the daemon any less ready."""
+        active = () if self._restraints is None else self._restraints.active()
+        return [
+            Check(
+                "pause",
+                ok=True,
+                detail=f"containment is paused on {one.server or 'all media servers'} by {one.owner} "
+                f"until {utc(one.until):%Y-%m-%d %H:%M:%S} UTC",
+            )
+            for one in active
+            if one.kind is SilenceKind.PAUSE
         ]
 
     def _model_check(self) -> Check:

@@ -6,7 +6,7 @@ transition, none of them can be lost or done twice, whatever dies afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -40,6 +40,11 @@ class AlertQueue(Protocol):
         ...
 
 
+def _never(server: str) -> bool:
+    """Say of every media server that containment goes on there."""
+    return not server
+
+
 @dataclass(frozen=True, slots=True)
 class DecidedEffects:
     """Writes the rows of an effect at decision time.
@@ -48,10 +53,13 @@ class DecidedEffects:
         alerts: Takes alerts.
         cut_guard_s: How long a cut keeps the publisher out by itself, so that the encoder cannot be back before the
             cut is verified; a longer block is the protocol's to ask for.
+        is_paused: Whether containment is paused on the media server of this name: then nobody is barred. What a pause
+            has kept from being written, `make_up` writes after it.
     """
 
     alerts: AlertQueue
     cut_guard_s: float
+    is_paused: Callable[[str], bool] = _never
 
     async def write(
         self, connection: AsyncConnection, effects: Sequence[EffectRecord], incident: IncidentRecord, reason: Reason
@@ -73,12 +81,13 @@ class DecidedEffects:
         None leaves that as it is: whoever is barred stays so until the store says otherwise.
         """
         until: float | None = None
+        bars = not incident.dry_run and not self.is_paused(incident.server)
         for effect in effects:
             for_s = float(effect.parameters.get("for_s") or 0.0)
             match effect.kind:
-                case EffectKind.BLOCK if not incident.dry_run:
+                case EffectKind.BLOCK if bars:
                     until = max(until or 0.0, effect.requested_at + (for_s or DEFAULT_BLOCK_S))
-                case EffectKind.CUT if not incident.dry_run:
+                case EffectKind.CUT if bars:
                     until = max(until or 0.0, effect.requested_at + max(self.cut_guard_s, for_s))
                 case EffectKind.REQUEST_REVIEW:
                     within_s = effect.parameters.get("within_s")
@@ -88,6 +97,14 @@ class DecidedEffects:
                     pass
         return incident, until
 
+    async def make_up(self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord) -> None:
+        """Write the rows of one effect that a pause kept from being written, as if it were asked for now.
+
+        `effect.requested_at` is now; an effect that has made its block, or is not wanted any more, makes none.
+        """
+        if await effect_rows.is_pending(connection, effect.id) and not await blocks.made_by(connection, effect.id):
+            await self._act(connection, effect, incident)
+
     @staticmethod
     def without_store(effects: Sequence[EffectRecord]) -> list[EffectRecord]:
         """Return those that can be done while the store refuses."""
@@ -96,9 +113,10 @@ class DecidedEffects:
     async def _act(self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord) -> IncidentRecord:
         at = effect.requested_at
         why = f"protocol {incident.protocol}"
+        bars = not incident.dry_run and not self.is_paused(incident.server)
         for_s = float(effect.parameters.get("for_s") or 0.0)
         match effect.kind:
-            case EffectKind.BLOCK if not incident.dry_run:
+            case EffectKind.BLOCK if bars:
                 until = at + (for_s or DEFAULT_BLOCK_S)
                 # Asked for again, a block is renewed: one publisher, one block in force.
                 await blocks.lift_of_incident(connection, incident.id, at=at, by="protocol", why="renewed")
@@ -109,12 +127,15 @@ class DecidedEffects:
             case EffectKind.CUT if not incident.dry_run:
                 # A cut does not wait for a hold that is still being tried.
                 await effect_rows.withdraw(connection, incident.id, EffectKind.HOLD, at=at)
+                if not bars:
+                    return incident
                 until = at + max(self.cut_guard_s, for_s)
                 if (await blocks.end_of(connection, incident.ref, at=at) or 0.0) < until:
                     await self._block(connection, effect, incident, until=until, why=f"{why}: while it is cut")
             case EffectKind.UNBLOCK:
                 # Whoever is let in again must not be thrown out by a cut that has not come to its end.
                 await effect_rows.withdraw(connection, incident.id, EffectKind.CUT, at=at)
+                await effect_rows.withdraw_paused(connection, incident.id, EffectKind.BLOCK, at=at)
                 await blocks.lift_of_incident(connection, incident.id, at=at, by="protocol", why=why)
             case EffectKind.REQUEST_REVIEW:
                 within_s = effect.parameters.get("within_s")

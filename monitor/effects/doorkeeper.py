@@ -9,6 +9,7 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.effects.blocklist import BlockList
+from monitor.effects.restraint import Restraints
 from monitor.errors import MediaServerError, StoreError
 from monitor.metrics import STORE_FAILURES
 from monitor.servers.port import LiveStream, MediaServer
@@ -37,6 +38,7 @@ class Doorkeeper:
         *,
         dry_run_servers: Collection[str],
         has_incident: Callable[[str], bool],
+        restraints: Restraints | None = None,
     ) -> None:
         """Hold to `blocks`.
 
@@ -45,12 +47,14 @@ class Doorkeeper:
             blocks: Who is barred.
             clock: For the time between attempts.
             dry_run_servers: Where nothing is cut, and only said what would have been.
+            restraints: While containment is paused on a media server, nobody is cut there; None if it never is.
             has_incident: Whether an incident is open on the stream of this id.
         """
         self._database = database
         self._blocks = blocks
         self._dry_run_servers = dry_run_servers
         self._has_incident = has_incident
+        self._restraints = restraints
         self._clock = clock
         self._live: asyncio.Queue[tuple[MediaServer, LiveStream]] = asyncio.Queue()
 
@@ -71,6 +75,8 @@ class Doorkeeper:
                 group.create_task(self._throw_out(server, live))
 
     async def _throw_out(self, server: MediaServer, live: LiveStream) -> None:
+        while self._restraints is not None and self._restraints.is_paused(server.name):
+            await self._restraints.wait_a_little()
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await self._clock.sleep(_RETRY_S)

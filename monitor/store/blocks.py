@@ -66,6 +66,12 @@ async def add(
     return record
 
 
+async def made_by(connection: AsyncConnection, effect_id: str) -> bool:
+    """Whether an effect has made a block, in force or not."""
+    query = select(block.c.id).where(block.c.effect_id == effect_id)
+    return (await connection.execute(query)).first() is not None
+
+
 async def lift_of_incident(connection: AsyncConnection, incident_id: str, *, at: float, by: str, why: str) -> int:
     """Lift every active block that an incident made; returns how many there were."""
     return await _lift(connection, block.c.incident_id == incident_id, at=at, by=by, why=why)

@@ -291,6 +291,16 @@ async def replay(
     return replayed.rowcount
 
 
+async def told(connection: AsyncConnection, incident_id: str) -> set[str]:
+    """Return the receivers that an incident's alerts went to, or are on their way to."""
+    query = (
+        select(delivery.c.receiver)
+        .where(delivery.c.incident_id == incident_id, delivery.c.status != DeliveryStatus.CANCELLED.value)
+        .distinct()
+    )
+    return set((await connection.execute(query)).scalars())
+
+
 async def of_incident(connection: AsyncConnection, incident_id: str) -> Sequence[DeliveryRecord]:
     """Return an incident's alerts to all receivers, oldest first."""
     query = (

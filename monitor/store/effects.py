@@ -29,7 +29,7 @@ class EffectRecord:
         parameters: As in `EffectRequest`.
         status: ``pending`` or an `EffectOutcome`'s word.
         attempts: How often it was begun; more than one after a crash in its middle.
-        detail: What came of it, as JSON; None while pending.
+        detail: What came of it, as JSON; while pending None, or ``{"paused": true, …}``.
     """
 
     id: str
@@ -128,12 +128,27 @@ async def withdraw(connection: AsyncConnection, incident_id: str, kind: EffectKi
     )
 
 
+async def withdraw_paused(connection: AsyncConnection, incident_id: str, kind: EffectKind, *, at: float) -> None:
+    """As `withdraw`, but only those that a pause holds back: others of the kind are done, and about to say so."""
+    for one in await of_incident(connection, incident_id):
+        if one.kind is kind and one.status == PENDING and (one.detail or {}).get("paused"):
+            await finish(connection, one.id, outcome=EffectOutcome.FAILED, at=at, detail={"reason": "withdrawn"})
+
+
 async def begin(connection: AsyncConnection, effect_id: str, *, at: float) -> bool:
     """Note that an attempt begins, so that a crash in its middle can be seen; False when it has ended already."""
     result = await connection.execute(
         update(effect)
         .where(effect.c.id == effect_id, effect.c.status == PENDING)
         .values(started_at=at, attempts=effect.c.attempts + 1)
+    )
+    return result.rowcount == 1
+
+
+async def mark(connection: AsyncConnection, effect_id: str, detail: Mapping[str, Any]) -> bool:
+    """Note something about an effect that has not ended; False when it has, or the store does not know it."""
+    result = await connection.execute(
+        update(effect).where(effect.c.id == effect_id, effect.c.status == PENDING).values(detail=dict(detail))
     )
     return result.rowcount == 1
 

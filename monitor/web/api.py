@@ -11,6 +11,7 @@ from monitor.web import actions, keys, wire
 from monitor.web.body import clean_text, decode_json, read_body, require_json
 from monitor.web.keys import Area, Route
 from monitor.web.order import by_urgency
+from monitor.web.port import ReviewOutcome
 from monitor.web.refusals import Refusal, RequestRefused
 from monitor.web.settings import Role
 
@@ -29,13 +30,16 @@ def json_reply(value: msgspec.Struct, *, status: int = 200) -> web.Response:
 
 
 def error_reply(refused: RequestRefused) -> web.Response:
-    """Return the one shape of all errors: ``{"error": {"reason", "message", "field"?, "review"?}}``."""
+    """Return the one shape of all errors: ``{"error": {"reason", "message", "field"?, "review"?, …}}``."""
     review = refused.review if isinstance(refused, actions.ReviewRefused) else None
     body = wire.ErrorBody(
         reason=refused.reason,
         message=refused.message,
         field=refused.field,
         review=None if review is None else wire.review(review),
+        state=refused.state if isinstance(refused, actions.ReviewRefused) else None,
+        happened=wire.happened(refused.standing) if isinstance(refused, actions.ReviewRefused) else (),
+        undo=wire.undo(refused.standing) if isinstance(refused, actions.ReviewRefused) else (),
     )
     return json_reply(wire.Error(body), status=refused.status)
 
@@ -91,10 +95,11 @@ async def post_review(request: web.Request) -> web.Response:
     raw = await read_body(request, request.app[keys.SETTINGS].max_body_bytes)
     body = decode_json(raw, _review_decoder, actions.REVIEW_MENDS)
     incident_id = request.match_info["incident_id"]
-    result = await actions.review(request, incident_id, body.decision, body.why, body.by)
-    return json_reply(
-        wire.Reviewed(incident_id, result.state, None if result.review is None else wire.review(result.review))
-    )
+    result = await actions.review(request, incident_id, body.decision, body.why, by=body.by, reason=body.reason)
+    review = None if result.review is None else wire.review(result.review)
+    reply = wire.Reviewed(incident_id, result.state, review, result.confirmed_by, result.people)
+    # 202: it is recorded, and does not count before others confirm as well.
+    return json_reply(reply, status=202 if result.outcome is ReviewOutcome.NOTED else 200)
 
 
 async def get_blocks(request: web.Request) -> web.Response:

@@ -11,11 +11,12 @@ from aiohttp import web
 from monitor import metrics
 from monitor.clock import Clock
 from monitor.errors import StoreError
-from monitor.web import api, gate, health, keys, pages
+from monitor.web import api, gate, health, keys, pages, quiet
 from monitor.web.auth import READ_METHODS, Authenticator, Via, refuse_cross_site
 from monitor.web.keys import Area, Route
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
+from monitor.web.people_port import QuietService
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.refusals import Refusal, RequestRefused
 from monitor.web.settings import WebSettings
@@ -48,16 +49,18 @@ def main_app(
     daemon: DaemonView,
     incidents: IncidentService,
     blocks: BlockService,
+    quiet_service: QuietService,
     gate_service: GateService,
     clock: Clock,
 ) -> web.Application:
     """Return page, API, metrics and health; and the gate, unless that has an address of its own."""
-    routes: Iterable[Route] = (*pages.ROUTES, *api.ROUTES, *health.ROUTES)
+    routes: Iterable[Route] = (*pages.ROUTES, *api.ROUTES, *quiet.ROUTES, *health.ROUTES)
     if settings.gate_listen is None:
         routes = (*routes, *gate.ROUTES)
     app = _bare_app(settings, routes, daemon=daemon, clock=clock)
     app[keys.INCIDENTS] = incidents
     app[keys.BLOCKS] = blocks
+    app[keys.QUIET] = quiet_service
     app[keys.GATE] = gate_service
     live = app[keys.LIVE] = LiveFeed(daemon)
     app[keys.OVERVIEW] = Overview(daemon, incidents, clock)

@@ -34,11 +34,17 @@ class Via(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking; `name` goes into the audit log."""
+    """Who is asking: the token's name, and the person who holds it where that is another."""
 
     name: str
     role: Role
     via: Via
+    person: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Who it is, as written into the audit log: the person, and the token where it has another name."""
+        return self.name if self.person in ("", self.name) else f"{self.person} via {self.name}"
 
 
 LOCAL = Principal("local", Role.ADMIN, Via.LOOPBACK)
@@ -78,7 +84,7 @@ class Authenticator:
         if authorization is not None:
             scheme, _, presented = authorization.partition(" ")
             token = self.recognise(presented.strip()) if scheme.lower() == "bearer" else None
-            return None if token is None else Principal(token.name, token.role, Via.TOKEN)
+            return None if token is None else Principal(token.name, token.role, Via.TOKEN, token.person)
         session = self._sessions.get(_digest(request.cookies.get(SESSION_COOKIE, "")))
         if session is None or session.ends_at_s <= self._clock.monotonic_s():
             return None
@@ -100,7 +106,9 @@ class Authenticator:
         while len(self._sessions) >= MAX_SESSIONS:
             self._sessions.pop(next(iter(self._sessions)))
         secret = secrets.token_urlsafe(32)
-        self._sessions[_digest(secret)] = _Session(Principal(token.name, token.role, Via.SESSION), now + SESSION_S)
+        self._sessions[_digest(secret)] = _Session(
+            Principal(token.name, token.role, Via.SESSION, token.person), now + SESSION_S
+        )
         return secret
 
     def close_session(self, request: web.Request) -> None:

@@ -12,6 +12,7 @@ from monitor.clock import Clock
 from monitor.web.auth import Authenticator, Principal
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
+from monitor.web.people_port import QuietService
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.settings import Role, WebSettings
 
@@ -44,6 +45,7 @@ AUTHENTICATOR = web.AppKey("authenticator", Authenticator)
 DAEMON = web.AppKey("daemon", DaemonView)
 INCIDENTS = web.AppKey("incidents", IncidentService)
 BLOCKS = web.AppKey("blocks", BlockService)
+QUIET = web.AppKey("quiet", QuietService)
 GATE = web.AppKey("gate", GateService)
 LIVE = web.AppKey("live", LiveFeed)
 OVERVIEW = web.AppKey("overview", Overview)

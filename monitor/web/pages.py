@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 
 import monitor
-from monitor.vocabulary import Freshness, Severity
+from monitor.vocabulary import Freshness, ReviewReason, Severity
 from monitor.web import actions, keys, wording
 from monitor.web.auth import SESSION_COOKIE, SESSION_S, Principal
 from monitor.web.body import decode_form, read_body
@@ -60,6 +60,7 @@ def set_up_templates(app: web.Application) -> None:
     environment.globals.update(
         Severity=Severity,
         Freshness=Freshness,
+        ReviewReason=ReviewReason,
         Role=Role,
         version=monitor.__version__,
         why_min=actions.WHY_MIN_CHARACTERS,
@@ -83,6 +84,7 @@ def render(
         "now": now,
         "principal": principal or request.get(keys.PRINCIPAL),
         "is_open": request.app[keys.AUTHENTICATOR].is_open,
+        "silences": request.app[keys.QUIET].silences(),
     }
     text = aiohttp_jinja2.render_string(template, request, {**common, **context})
     return web.Response(text=text, status=status, content_type="text/html")
@@ -128,6 +130,7 @@ async def _incident_page(
     *,
     refused: RequestRefused | None = None,
     why: str = "",
+    reason: str = ReviewReason.OTHER.value,
 ) -> web.Response:
     revision = request.app[keys.DAEMON].revision
     detail = await request.app[keys.INCIDENTS].incident(request.match_info["incident_id"])
@@ -140,6 +143,7 @@ async def _incident_page(
         "stream": _stream_of(request, detail),
         "refused": refused,
         "why": why,
+        "reason": reason,
     }
     return render(request, template, context, status=200 if refused is None else refused.status)
 
@@ -153,12 +157,13 @@ async def review(request: web.Request) -> web.Response:
     """Take a decision from the form; a refused one shows the page again with what was written."""
     form = decode_form(request, await read_body(request, request.app[keys.SETTINGS].max_body_bytes))
     incident_id, why = request.match_info["incident_id"], form.get("why", "")
+    reason = form.get("reason") or ReviewReason.OTHER.value
     try:
-        await actions.review(request, incident_id, form.get("decision", ""), why)
+        await actions.review(request, incident_id, form.get("decision", ""), why, reason=reason)
     except RequestRefused as refused:
         if refused.refusal is Refusal.UNKNOWN_INCIDENT:
             raise
-        return await _incident_page(request, "incident.html", refused=refused, why=why)
+        return await _incident_page(request, "incident.html", refused=refused, why=why, reason=reason)
     return _see(f"/incidents/{quote(incident_id, safe='')}")
 
 

@@ -23,10 +23,12 @@ from monitor.vocabulary import (
     Freshness,
     Posture,
     ReviewDecision,
+    ReviewReason,
     Severity,
     StreamRef,
     WatchState,
 )
+from monitor.web.people_port import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class ReviewView:
     by: str
     why: str
     at: datetime
+    reason: ReviewReason = ReviewReason.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,9 @@ class IncidentView:
         reviewable: A decision by a responder would be accepted now.
         review: The last decision taken, if any.
         dry_run: Its cuts and blocks are only recorded.
+        decisions: What a responder may decide now.
+        people: How many people must confirm.
+        confirmed_by: Who has confirmed so far, while more people must.
     """
 
     incident_id: str
@@ -133,6 +139,9 @@ class IncidentView:
     review_due: datetime | None = None
     review: ReviewView | None = None
     dry_run: bool = False
+    decisions: Sequence[ReviewDecision] = (ReviewDecision.CONFIRM, ReviewDecision.DISMISS)
+    people: int = 1
+    confirmed_by: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +225,15 @@ class IncidentDetail:
     effects: Sequence[EffectView] = ()
     deliveries: Sequence[DeliveryView] = ()
     evidence: Sequence[EvidenceView] = ()
+    standing: Standing = field(default_factory=Standing)
 
 
 class ReviewOutcome(StrEnum):
     """What became of a review."""
 
     ACCEPTED = "accepted"
+    NOTED = "noted"
+    REPEATED = "already_confirmed"
     UNKNOWN = "unknown_incident"
     ALREADY_DECIDED = "already_decided"
     CLOSED = "incident_closed"
@@ -233,7 +245,10 @@ class ReviewResult:
     """The answer to a review.
 
     Attributes:
-        outcome: `ACCEPTED`, or why not.
+        outcome: `ACCEPTED` or `NOTED` (more people must confirm), or why not.
+        confirmed_by: Who has confirmed so far, where more people must.
+        people: How many must.
+        standing: For a decision that came late: what was done, and what can still be undone; None where that is not it.
         state: The incident's state afterwards; empty when unknown.
         review: The decision that stands: the new one when accepted, the earlier one when already decided; None if none.
     """
@@ -241,6 +256,9 @@ class ReviewResult:
     outcome: ReviewOutcome
     state: str = ""
     review: ReviewView | None = None
+    confirmed_by: Sequence[str] = ()
+    people: int = 1
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +346,15 @@ class IncidentService(Protocol):
         """Return one incident with its history, or None when there is none; `incident_id` may be any text."""
         ...
 
-    async def review(self, incident_id: str, decision: ReviewDecision, *, by: str, why: str) -> ReviewResult:
+    async def review(
+        self,
+        incident_id: str,
+        decision: ReviewDecision,
+        *,
+        by: str,
+        why: str,
+        reason: ReviewReason = ReviewReason.OTHER,
+    ) -> ReviewResult:
         """Record a responder's decision and step the protocol; returns after the transaction is durable."""
         ...
 

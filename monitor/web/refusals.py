@@ -24,11 +24,14 @@ class Refusal(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UNKNOWN_INCIDENT = "unknown_incident"
     ALREADY_DECIDED = "already_decided"
+    ALREADY_CONFIRMED = "already_confirmed"
     INCIDENT_CLOSED = "incident_closed"
     REVIEW_NOT_AWAITED = "review_not_awaited"
     UNKNOWN_STREAM = "unknown_stream"
     UNKNOWN_SERVER = "unknown_server"
     NOT_BLOCKED = "not_blocked"
+    NOT_PAUSED = "not_paused"
+    UNKNOWN_SILENCE = "unknown_silence"
     TOO_MANY_PAGES = "too_many_pages"
     STORE_FAILED = "store_failed"
     INTERNAL = "internal"
@@ -49,11 +52,14 @@ STATUS = {
     Refusal.METHOD_NOT_ALLOWED: 405,
     Refusal.UNKNOWN_INCIDENT: 404,
     Refusal.ALREADY_DECIDED: 409,
+    Refusal.ALREADY_CONFIRMED: 409,
     Refusal.INCIDENT_CLOSED: 409,
     Refusal.REVIEW_NOT_AWAITED: 409,
     Refusal.UNKNOWN_STREAM: 404,
     Refusal.UNKNOWN_SERVER: 404,
     Refusal.NOT_BLOCKED: 404,
+    Refusal.NOT_PAUSED: 404,
+    Refusal.UNKNOWN_SILENCE: 404,
     Refusal.TOO_MANY_PAGES: 503,
     Refusal.STORE_FAILED: 503,
     Refusal.INTERNAL: 500,

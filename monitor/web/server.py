@@ -13,6 +13,7 @@ from aiohttp import web
 from monitor.clock import Clock, SystemClock
 from monitor.errors import ConfigError, Problem
 from monitor.web.app import gate_app, main_app
+from monitor.web.people_port import QuietService
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.settings import Listen, WebSettings
 
@@ -41,13 +42,20 @@ class WebServer:
         daemon: DaemonView,
         incidents: IncidentService,
         blocks: BlockService,
+        quiet: QuietService,
         gate: GateService,
         clock: Clock | None = None,
     ) -> None:
         clock = clock or SystemClock()
         self._settings = settings
         self._app = main_app(
-            settings, daemon=daemon, incidents=incidents, blocks=blocks, gate_service=gate, clock=clock
+            settings,
+            daemon=daemon,
+            incidents=incidents,
+            blocks=blocks,
+            quiet_service=quiet,
+            gate_service=gate,
+            clock=clock,
         )
         self._gate_app = (
             None if settings.gate_listen is None else gate_app(settings, daemon=daemon, gate_service=gate, clock=clock)

@@ -29,11 +29,12 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """One bearer token: whom it stands for and what it lets them do."""
+    """One bearer token: whom it stands for and what it lets them do; `person` is its holder, `name` by default."""
 
     name: str
     role: Role
     secret: str = field(repr=False)
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ class WebSettings:
             gate_listen=None if section.gate_listen is None else Listen.parse(section.gate_listen),
             gate_token=None if section.gate_token is None else resolve(section.gate_token),
             tokens=tuple(
-                AccessToken(entry.name, Role[entry.role.upper()], resolve(entry.secret)) for entry in section.tokens
+                AccessToken(entry.name, Role[entry.role.upper()], resolve(entry.secret), entry.person or "")
+                for entry in section.tokens
             ),
             max_body_bytes=section.max_body,
         )

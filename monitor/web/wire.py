@@ -9,16 +9,19 @@ from typing import Literal
 
 import msgspec
 
+from monitor.vocabulary import ReviewReason
 from monitor.web import port
 from monitor.web.display import displayable, displayable_lines
+from monitor.web.people_port import Standing
 
 
 class ReviewBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Body of a review."""
 
-    decision: Literal["confirm", "dismiss"]
+    decision: Literal["confirm", "dismiss", "escalate", "release"]
     why: str
     by: str | None = None
+    reason: str = ReviewReason.OTHER.value
 
 
 class BlockBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"duration": "for"}):
@@ -72,6 +75,7 @@ class Review(msgspec.Struct, frozen=True):
     by: str
     why: str
     at: datetime
+    reason: str
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -91,6 +95,9 @@ class Incident(msgspec.Struct, frozen=True):
     review_due: datetime | None
     review: Review | None
     dry_run: bool
+    decisions: Sequence[str]
+    people: int
+    confirmed_by: Sequence[str]
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -134,6 +141,19 @@ class Evidence(msgspec.Struct, frozen=True):
     video_bytes: int
 
 
+class Happening(msgspec.Struct, frozen=True):
+    what: str
+    at: datetime
+    by: str
+    because: str
+
+
+class Undo(msgspec.Struct, frozen=True):
+    action: str
+    what: str
+    how: str
+
+
 class IncidentHistory(msgspec.Struct, frozen=True):
     incident: Incident
     severities: dict[str, str]
@@ -141,6 +161,8 @@ class IncidentHistory(msgspec.Struct, frozen=True):
     effects: Sequence[Effect]
     deliveries: Sequence[Delivery]
     evidence: Sequence[Evidence]
+    happened: Sequence[Happening]
+    undo: Sequence[Undo]
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -191,6 +213,8 @@ class Reviewed(msgspec.Struct, frozen=True):
     incident_id: str
     state: str
     review: Review | None
+    confirmed_by: Sequence[str] = ()
+    people: int = 1
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -198,6 +222,9 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     field: str | None = None
     review: Review | None = None
+    state: str | None = None
+    happened: Sequence[Happening] = ()
+    undo: Sequence[Undo] = ()
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -238,7 +265,21 @@ def stream(view: port.StreamView) -> Stream:
 
 
 def review(view: port.ReviewView) -> Review:
-    return Review(decision=view.decision.value, by=displayable(view.by), why=displayable_lines(view.why), at=view.at)
+    return Review(
+        decision=view.decision.value,
+        by=displayable(view.by),
+        why=displayable_lines(view.why),
+        at=view.at,
+        reason=view.reason.value,
+    )
+
+
+def happened(view: Standing) -> list[Happening]:
+    return [Happening(one.what.value, one.at, displayable(one.by), one.because) for one in view.happened]
+
+
+def undo(view: Standing) -> list[Undo]:
+    return [Undo(one.action, one.what, one.how) for one in view.undo]
 
 
 def incident(view: port.IncidentView) -> Incident:
@@ -259,6 +300,9 @@ def incident(view: port.IncidentView) -> Incident:
         review_due=view.review_due,
         review=None if view.review is None else review(view.review),
         dry_run=view.dry_run,
+        decisions=[decision.value for decision in view.decisions],
+        people=view.people,
+        confirmed_by=[displayable(by) for by in view.confirmed_by],
     )
 
 
@@ -319,6 +363,8 @@ def history(detail: port.IncidentDetail) -> IncidentHistory:
         effects=[_effect(effect) for effect in detail.effects],
         deliveries=[_delivery(delivery) for delivery in detail.deliveries],
         evidence=[_evidence(package) for package in detail.evidence],
+        happened=happened(detail.standing),
+        undo=undo(detail.standing),
     )
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from monitor.errors import GateRequestError, StoreError
 from monitor.protocol.decision import Reason
 from monitor.servers.port import GateReply, RawGateRequest
+from monitor.store.silences import SilenceKind
 from monitor.vocabulary import (
     AlertEvent,
     EffectKind,
@@ -16,11 +17,13 @@ from monitor.vocabulary import (
     Freshness,
     Posture,
     ReviewDecision,
+    ReviewReason,
     Severity,
     StreamRef,
     WatchState,
 )
 from monitor.web.changes import ChangeSignal
+from monitor.web.people_port import SilenceView
 from monitor.web.port import (
     BlockView,
     Check,
@@ -140,6 +143,7 @@ class FakeDaemon:
         self.ready_checks: list[Check] = [Check("model", ok=True), Check("store", ok=True, detail="written 1 s ago")]
         self.details: dict[str, IncidentDetail] = {}
         self.block_views: list[BlockView] = []
+        self.silence_views: list[SilenceView] = []
         self.removed: list[tuple[StreamRef, str, str]] = []
         self.gate_requests: list[tuple[str, RawGateRequest]] = []
         self.gate_error: Exception | None = None
@@ -196,19 +200,32 @@ class FakeDaemon:
         self._need_store()
         return self.details.get(incident_id)
 
-    async def review(self, incident_id: str, decision: ReviewDecision, *, by: str, why: str) -> ReviewResult:
+    async def review(
+        self,
+        incident_id: str,
+        decision: ReviewDecision,
+        *,
+        by: str,
+        why: str,
+        reason: ReviewReason = ReviewReason.OTHER,
+    ) -> ReviewResult:
         self._need_store()
         detail = self.details.get(incident_id)
         if detail is None:
             return ReviewResult(ReviewOutcome.UNKNOWN)
         summary = detail.summary
         if summary.review is not None:
-            return ReviewResult(ReviewOutcome.ALREADY_DECIDED, summary.state, summary.review)
+            return ReviewResult(ReviewOutcome.ALREADY_DECIDED, summary.state, summary.review, standing=detail.standing)
         if summary.closed_at is not None:
             return ReviewResult(ReviewOutcome.CLOSED, summary.state)
         if not summary.reviewable:
             return ReviewResult(ReviewOutcome.NOT_AWAITED, summary.state)
-        taken = ReviewView(decision, by, why, self.clock.now())
+        if decision is ReviewDecision.CONFIRM and len(summary.confirmed_by) + 1 < summary.people:
+            confirmed = (*summary.confirmed_by, by)
+            self.details[incident_id] = replace(detail, summary=replace(summary, confirmed_by=confirmed))
+            self.notify()
+            return ReviewResult(ReviewOutcome.NOTED, summary.state, confirmed_by=confirmed, people=summary.people)
+        taken = ReviewView(decision, by, why, self.clock.now(), reason)
         dismissed = decision is ReviewDecision.DISMISS
         after = replace(
             summary,
@@ -243,6 +260,31 @@ class FakeDaemon:
 
     def is_blocked(self, ref: StreamRef) -> bool:
         return any(view.ref == ref for view in self.block_views)
+
+    # QuietService
+
+    @property
+    def longest_s(self) -> float:
+        return 86400.0
+
+    def silences(self) -> Sequence[SilenceView]:
+        return tuple(self.silence_views)
+
+    async def begin(
+        self, kind: SilenceKind, *, server: str | None, pattern: str | None, until: datetime, owner: str, reason: str
+    ) -> SilenceView:
+        self._need_store()
+        number = len(self.silence_views) + 1
+        view = SilenceView(f"quiet-{number}", kind, server, pattern, owner, reason, self.clock.now(), until)
+        self.silence_views.append(view)
+        return view
+
+    async def end(self, silence_id: str, *, by: str, why: str) -> bool:
+        self._need_store()
+        left = [view for view in self.silence_views if view.silence_id != silence_id]
+        ended = len(left) < len(self.silence_views)
+        self.silence_views = left
+        return ended
 
     # GateService
 

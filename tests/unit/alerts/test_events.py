@@ -102,6 +102,8 @@ def test_the_whole_event() -> None:
             "drill": False,
             "review_due_at": "2026-03-15T12:10:02Z",
             "page_link": "https://watch.example/incidents/1",
+            "paused_until": None,
+            "responder_group": None,
         },
     }
     assert (event.id, event.type, event.sequence) == ("effect-1", "livecordon.incident.raised", 3)

@@ -4,7 +4,8 @@ import pytest
 
 from monitor.alerts.addresses import Reach
 from monitor.alerts.receivers import build_receivers
-from monitor.config.models import Secret, WebhookReceiver
+from monitor.config.models import Secret
+from monitor.config.people import WebhookReceiver
 from monitor.errors import ConfigError
 from tests.fakes.receiver import SECRET
 

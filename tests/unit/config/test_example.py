@@ -81,6 +81,7 @@ def test_every_setting_stands_in_it() -> None:
         "servers[].streams",
         "web.tokens",
         "alerts.receivers",
+        "responders.groups",
         "alerts.receivers[].secrets",
         "protocol.rules",
     }

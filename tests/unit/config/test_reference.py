@@ -35,7 +35,7 @@ def test_the_command_prints_both() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    sections = {"log", "web", "store", "watch", "detection", "protocol", "alerts", "evidence", "effects"}
+    sections = {"log", "web", "store", "watch", "detection", "protocol", "responders", "alerts", "evidence", "effects"}
     for definition in config_schema()["$defs"].values():
         assert definition["description"]
         for name, field in definition["properties"].items():

@@ -26,7 +26,7 @@ from monitor.config.reference import setting_paths
 from monitor.protocol.decision import Reason
 from monitor.shipped import models_dir, protocols_dir
 from monitor.vocabulary import AlertEvent, EffectKind, EffectOutcome, Freshness, Severity
-from monitor.web import api, gate, health, pages
+from monitor.web import api, gate, health, pages, quiet
 from tests.fakes.checkout import ROOT, checked_in_files
 
 DOCS = ROOT / "docs"
@@ -237,13 +237,13 @@ def test_no_page_names_a_setting_that_does_not_exist() -> None:
 def test_every_event_type_is_documented() -> None:
     text = (DOCS / "events.md").read_text(encoding="utf-8")
     types = {f"livecordon.incident.{event.value}" for event in AlertEvent}
-    assert set(re.findall(r"^### `(livecordon\.[a-z.]+)`$", text, re.MULTILINE)) == types
+    assert set(re.findall(r"^### `(livecordon\.[a-z._]+)`$", text, re.MULTILINE)) == types
     for page, other in pages_of_text().items():
-        assert set(re.findall(r"\blivecordon\.incident\.[a-z]+", other)) <= types, page
+        assert set(re.findall(r"\blivecordon\.incident\.[a-z_]+", other)) <= types, page
 
 
 def test_no_page_names_a_route_that_does_not_exist() -> None:
-    routes = {route.path for route in (*api.ROUTES, *pages.ROUTES, *gate.ROUTES, *health.ROUTES)}
+    routes = {route.path for route in (*api.ROUTES, *pages.ROUTES, *quiet.ROUTES, *gate.ROUTES, *health.ROUTES)}
     shapes = [re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(route))) for route in routes]
     own = r"/(?:api/v1|gate|incidents|blocks|livez|readyz|healthz|metrics|events|fragments)\b[a-z0-9_{}/$-]*"
     wrong = {

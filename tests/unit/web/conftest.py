@@ -25,7 +25,7 @@ def daemon() -> FakeDaemon:
 
 
 def serve(settings: WebSettings, daemon: FakeDaemon) -> WebServer:
-    return WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, gate=daemon, clock=daemon.clock)
+    return WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon, clock=daemon.clock)
 
 
 @pytest.fixture

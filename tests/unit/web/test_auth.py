@@ -326,7 +326,7 @@ def test_sessions_are_bounded(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatc
     ],
 )
 async def test_unsafe_settings_never_listen(settings: WebSettings, where: str, daemon: FakeDaemon) -> None:
-    web = WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, gate=daemon)
+    web = WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon)
     with pytest.raises(ConfigError) as caught:
         await web.__aenter__()
     assert [problem.where for problem in caught.value.problems] == [where]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.web import api, gate, health, pages, wire
+from monitor.web import api, gate, health, pages, quiet, wire
 from monitor.web.refusals import STATUS, Refusal
 
 TEXT = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
@@ -13,7 +13,8 @@ TEXT = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 
 def test_every_route_is_documented_and_every_documented_route_exists() -> None:
     documented = set(re.findall(r"`((?:GET|POST|DELETE|PUT|PATCH) /[^`?]*)`", TEXT))
-    routes = {f"{route.method} {route.path}" for route in (*api.ROUTES, *pages.ROUTES, *gate.ROUTES, *health.ROUTES)}
+    every = (*api.ROUTES, *pages.ROUTES, *quiet.ROUTES, *gate.ROUTES, *health.ROUTES)
+    routes = {f"{route.method} {route.path}" for route in every}
     assert documented == routes
 
 

@@ -137,7 +137,7 @@ async def test_the_gates_token_is_asked_for_and_kept_from_adapters(
     daemon: FakeDaemon, http: aiohttp.ClientSession
 ) -> None:
     settings = WebSettings(gate_token="gate/token?+&0123456789")
-    async with WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, gate=daemon) as web:
+    async with WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon) as web:
         for url in (f"{web.url}/gate/studio", f"{web.url}/gate/studio?token=wrong", f"{web.url}/gate/studio?token="):
             async with http.post(url, data=b"name=x", headers=FORM) as reply:
                 assert reply.status == 401
@@ -165,7 +165,7 @@ async def test_a_web_page_cannot_ask_the_gate(
 
 async def test_a_second_address_serves_the_gate_alone(daemon: FakeDaemon, http: aiohttp.ClientSession) -> None:
     settings = WebSettings(gate_listen=Listen("127.0.0.1", 0))
-    async with WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, gate=daemon) as web:
+    async with WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon) as web:
         gate_url = web.gate_url("studio")
         assert not gate_url.startswith(web.url + "/")
         async with http.post(gate_url, data=b"name=x", headers=FORM) as reply:
@@ -186,7 +186,7 @@ async def test_a_second_address_serves_the_gate_alone(daemon: FakeDaemon, http: 
 
 async def test_ipv6_is_listened_on(daemon: FakeDaemon, http: aiohttp.ClientSession) -> None:
     settings = WebSettings(listen=Listen("::1", 0))
-    async with WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, gate=daemon) as web:
+    async with WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon) as web:
         assert web.url.startswith("http://[::1]:")
         async with http.get(web.url + "/api/v1/session") as reply:
             assert reply.status == 200

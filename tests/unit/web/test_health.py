@@ -45,7 +45,7 @@ async def test_readiness_lists_its_checks_when_asked(
 async def test_strangers_see_no_details(daemon: FakeDaemon, http: aiohttp.ClientSession) -> None:
     token = AccessToken("vera", Role.VIEWER, "viewer-token-0123456789")
     async with WebServer(
-        WebSettings(tokens=(token,)), daemon=daemon, incidents=daemon, blocks=daemon, gate=daemon
+        WebSettings(tokens=(token,)), daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon
     ) as web:
         async with http.get(web.url + "/readyz?verbose") as reply:
             assert "written 1 s ago" not in await reply.text()

@@ -1,0 +1,135 @@
+"""What ties the daemon to its people: alerts and their routing, pauses, silences, and reviews that are passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.alerts.receivers import Receiver
+from monitor.clock import Clock
+from monitor.daemon.alerting import Alerting
+from monitor.daemon.auditing import Auditing
+from monitor.daemon.ladder import Ladder
+from monitor.daemon.parts import Parts
+from monitor.daemon.quiet import Quiet
+from monitor.effects.decided import DecidedEffects
+from monitor.effects.pausable import PausablePerformer
+from monitor.effects.port import Performer
+from monitor.effects.restraint import Restraints
+from monitor.incidents.engine import IncidentEngine
+from monitor.store.database import Database
+from monitor.store.effects import EffectRecord
+from monitor.store.incidents import IncidentRecord
+
+
+class People:
+    """Builds these parts and ties them to the engine.
+
+    Attributes:
+        restraints: What is paused and silenced.
+        alerting: Writes alerts.
+        quiet: Pauses and silences, for the web layer.
+        decided: Writes the rows of effects.
+        auditing: Keeps the audit log's head.
+    """
+
+    def __init__(
+        self, parts: Parts, database: Database, clock: Clock, guard_s: float, on_change: Callable[[], None]
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            parts: What the configuration names.
+            database: The store.
+            clock: For all of them.
+            guard_s: See `DecidedEffects.cut_guard_s`.
+            on_change: Called whenever a page would look different.
+        """
+        config = parts.config
+        self._database = database
+        self._clock = clock
+        self.restraints = Restraints(clock)
+        self.alerting = Alerting(
+            source=config.alerts.source,
+            receivers=(),
+            secret_name_servers=frozenset(name for name, one in parts.policies.items() if one.names_are_secret),
+            page_url=config.alerts.page_url,
+            restraints=self.restraints,
+        )
+        self._use_receivers(parts.receivers)
+        self.decided = DecidedEffects(self.alerting, guard_s, self.restraints.is_paused)
+        self.quiet = Quiet(
+            database, self.restraints, clock, longest_s=config.responders.longest_silence, on_change=on_change
+        )
+        self.auditing = Auditing(database, config.data_dir, clock)
+        self._groups = config.responders.groups
+        self._engine: IncidentEngine | None = None
+        self._ladder: Ladder | None = None
+
+    def attach(self, engine: IncidentEngine) -> None:
+        """Follow this engine's incidents."""
+        self._engine = engine
+        self._ladder = Ladder(self._database, engine, self.alerting, self._clock, self._groups)
+
+    def pausable(self, inner: Performer) -> PausablePerformer:
+        """Return a performer that rests while containment is paused."""
+        return PausablePerformer(
+            inner, self.restraints, self._database, self._clock, is_wanted=self._wants, make_up=self._make_up
+        )
+
+    async def load(self) -> None:
+        """Take up what was in force when the daemon last stopped; before anything acts.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        await self.quiet.load()
+
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """Return what is to run for as long as the daemon does; `attach` first."""
+        assert self._ladder is not None  # noqa: S101 - see above
+        return (self.quiet.run(), self._ladder.run(), self.auditing.run())
+
+    def changed(self) -> None:
+        """Look at incidents again; call it after each commit."""
+        if self._ladder is not None:
+            self._ladder.wake()
+
+    def use(self, parts: Parts) -> None:
+        """Tell people as this configuration says, from now on."""
+        config = parts.config
+        self.alerting.source = config.alerts.source
+        self.alerting.page_url = config.alerts.page_url
+        self._use_receivers(parts.receivers)
+        self.quiet.longest_s = config.responders.longest_silence
+        self._groups = config.responders.groups
+        if self._ladder is not None:
+            self._ladder.use_groups(self._groups)
+
+    def _use_receivers(self, receivers: Sequence[Receiver]) -> None:
+        self.alerting.receivers = tuple(receiver.name for receiver in receivers)
+        self.alerting.events = {receiver.name: receiver.events for receiver in receivers if receiver.events}
+
+    async def _wants(self, effect: EffectRecord) -> bool:
+        """Whether an effect's incident is open, has not asked for the same thing again, and has not withdrawn it."""
+        engine = self._engine
+        record = None if engine is None else engine.record_of(effect.incident_id)
+        if engine is None or record is None:
+            return False
+        incident = engine.open_incident(record.stream_id)
+        newest = None if incident is None else incident.state.asked.get(effect.kind)
+        if newest is not None and newest != int(effect.key.partition(".")[0]):
+            return False
+        return await engine.is_wanted(effect.id)
+
+    async def _make_up(self, effect: EffectRecord, incident: IncidentRecord) -> None:
+        asked_now = replace(effect, requested_at=self._clock.now().timestamp())
+
+        async def change(connection: AsyncConnection) -> None:
+            await self.decided.make_up(connection, asked_now, incident)
+
+        if self._engine is not None:
+            await self._engine.change_block(incident.ref, change)
