@@ -63,6 +63,7 @@ class Outbox:
         """
         self._database = database
         self._clock = clock
+        self._jitter = jitter
         self._lines = [_Line(database, receiver, clock, jitter) for receiver in receivers]
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -88,6 +89,18 @@ class Outbox:
         """Look for due rows at once; call it after the transaction that wrote them has committed."""
         for line in self._lines:
             line.wake()
+
+    async def use(self, receivers: Sequence[Receiver]) -> None:
+        """Deliver to these receivers from now on, with their secrets and addresses as they are now.
+
+        Attempts under way are broken off and made anew under the same id. What waits for a receiver that is gone stays
+        in the store, for the day on which it is back.
+        """
+        running = bool(self._tasks)
+        await self.__aexit__(None, None, None)
+        self._lines = [_Line(self._database, receiver, self._clock, self._jitter) for receiver in receivers]
+        if running:
+            await self.__aenter__()
 
     async def enable(self, receiver: str) -> bool:
         """Send a receiver that answered 410 alerts again; False when it was not disabled.

@@ -59,6 +59,9 @@ COMMANDS: Final[dict[str, Lazy]] = {
     "calibrate": Lazy("monitor.cli.calibrate:calibrate", "Suggest thresholds that keep a budget of false alarms."),
     "check": Lazy("monitor.cli.check:check", "Check configuration, protocols, model and media servers."),
     "models": Lazy("monitor.cli.models:models", "List, show, check and draft model packages."),
+    "pause": Lazy("monitor.cli.quiet:pause", "Stop containing for a while; watching, alerts and reviews go on."),
+    "resume": Lazy("monitor.cli.quiet:resume", "End pauses: contain again."),
+    "silences": Lazy("monitor.cli.quiet:silences", "List, add and expire silences of alerts."),
     "audit": Lazy("monitor.cli.audit:audit", "Prove the audit log whole, show its newest entry, and write it out."),
     "db": Lazy("monitor.cli.db:db", "Check, copy, restore and migrate the store."),
     "protocol": Lazy(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -14,7 +13,6 @@ from monitor.cli.options import config_option
 from monitor.config.loading import load_config
 from monitor.daemon.daemon import Daemon, Running
 from monitor.daemon.parts import build_parts
-from monitor.errors import LivecordonError
 from monitor.logs import configure_logging
 
 
@@ -23,8 +21,8 @@ from monitor.logs import configure_logging
 def run(*, config_file: Path | None) -> int:
     """Watch the configured media servers until told to stop.
 
-    SIGTERM or Ctrl-C stops in order: what is under way stays in the store and is finished by the next start. SIGHUP takes
-    the model that the configuration names now into use, without a restart.
+    SIGTERM or Ctrl-C stops in order: what is under way stays in the store and is finished by the next start. SIGHUP reads
+    configuration and protocols again: protocols, receivers, responders and model are taken into use without a restart.
     """
     loaded = load_config(config_file, os.environ)
     configure_logging(loaded.config.log.level, loaded.config.log.format)
@@ -39,7 +37,7 @@ async def _until_stopped(daemon: Daemon, config_file: Path | None) -> None:
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        reloads.add(task := loop.create_task(_reload_model(daemon, config_file)))
+        reloads.add(task := loop.create_task(_reload(daemon, config_file)))
         task.add_done_callback(reloads.discard)
 
     loop.add_signal_handler(signal.SIGHUP, reload)
@@ -48,10 +46,9 @@ async def _until_stopped(daemon: Daemon, config_file: Path | None) -> None:
     await daemon.run(stop, _say_where)
 
 
-async def _reload_model(daemon: Daemon, config_file: Path | None) -> None:
-    """Take the configured model into use; a mistake is logged, counted and changes nothing."""
-    with suppress(LivecordonError):
-        await daemon.models.reload(lambda: load_config(config_file, os.environ))
+async def _reload(daemon: Daemon, config_file: Path | None) -> None:
+    """Take the configuration as it is now into use; a mistake is logged, counted and changes nothing."""
+    await daemon.configuration.reload(lambda: load_config(config_file, os.environ))
 
 
 async def _say_where(running: Running) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from monitor.config.checks import Finding, find_mistakes, find_warnings
 from monitor.config.fields import PATHS_FROM
 from monitor.config.mistakes import explain
-from monitor.config.models import Config
+from monitor.config.models import Config, WebSection
 from monitor.config.overrides import Overridden, apply_overrides
 from monitor.errors import ConfigError, Problem
 from monitor.shipped import example_config
@@ -80,6 +80,22 @@ def load_config(path: pathlib.Path | None, environ: Mapping[str, str]) -> Loaded
     if problems:
         raise ConfigError(_in_order(problems))
     return LoadedConfig(config, document, path, overridden)
+
+
+def configured_listen(path: pathlib.Path | None, environ: Mapping[str, str]) -> str:
+    """Return `web.listen` alone, for whoever wants to speak with a daemon and has none of its secrets.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no YAML.
+    """
+    if path is None:
+        here = pathlib.Path(FILE_NAME)
+        path = here if here.exists() else example_config()
+    document = parse_yaml(_read(path), str(path), ConfigError)
+    _require_mapping(document)
+    web = apply_overrides(_without_empty_sections(document.data), environ).data.get("web")
+    listen = web.get("listen") if isinstance(web, Mapping) else None
+    return listen if isinstance(listen, str) else WebSection().listen
 
 
 def _read(path: pathlib.Path) -> bytes:

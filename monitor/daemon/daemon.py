@@ -21,6 +21,7 @@ from monitor.daemon.keeper import Keeper
 from monitor.daemon.model_swap import ModelSwap
 from monitor.daemon.parts import Parts
 from monitor.daemon.people import People
+from monitor.daemon.reloading import Reload
 from monitor.daemon.remote import show_classifiers
 from monitor.daemon.services import Blocks, Incidents
 from monitor.daemon.streams import StreamRegistry
@@ -157,6 +158,14 @@ class Daemon:
         )
         self._thresholds.on_change = self._keeper.use_rules
         self._models = ModelSwap(parts, self._watchers, self._keeper, self._database, clock)
+        self._reload = Reload(
+            parts, keeper=self._keeper, models=self._models, people=people, outbox=self._outbox, clock=clock
+        )
+
+    @property
+    def configuration(self) -> Reload:
+        """Takes another configuration into use while the daemon runs."""
+        return self._reload
 
     @property
     def models(self) -> ModelSwap:
@@ -304,6 +313,7 @@ class Daemon:
         while not await self._watchers.wait_ready(self._parts.watch.ready_timeout_s):
             log.error("no_watcher_ready", waited_s=self._parts.watch.ready_timeout_s)
         notifier.notify("READY=1")
+        self._reload.begin()
         log.info("daemon_ready", model=self._watchers.model)
         if on_running is not None:
             await on_running(Running(url=web.url, gate_url=web.gate_url))

@@ -254,6 +254,13 @@ class Keeper:
                 server.mark_ended(stream.ref)
         self._on_change()
 
+    def use_policies(self, policies: Mapping[str, ServerPolicy]) -> None:
+        """Have incidents that begin from now on run under other protocols; open ones end under theirs."""
+        self._policies = policies
+        for stream in self._registry:
+            stream.definition = policies[stream.ref.server].definition_for(stream.ref)
+            self.refresh_posture(stream.ref.stream_id)
+
     def use_rules(self) -> None:
         """Judge every stream by the rules that hold now."""
         for stream in self._registry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,7 +14,7 @@ from monitor import metrics
 from monitor.classify.package import ModelPackage
 from monitor.clock import Clock
 from monitor.config.loading import LoadedConfig
-from monitor.daemon.keeper import Keeper
+from monitor.daemon.keeper import Keeper, ServerPolicy
 from monitor.daemon.model import chosen_package
 from monitor.daemon.parts import Parts, watch_settings
 from monitor.daemon.remote import remote_settings
@@ -67,6 +67,10 @@ class ModelSwap:
     def package(self) -> ModelPackage:
         """The model in force: that by which streams are judged, or are about to be."""
         return self._package
+
+    def use_policies(self, policies: Mapping[str, ServerPolicy]) -> None:
+        """Look at the labels that these protocols wait for, from the next request on."""
+        self._parts = replace(self._parts, policies=policies)
 
     async def reload(self, load: Callable[[], LoadedConfig]) -> Swapped:
         """Read the configuration and take its model into use; raises as `swap` and `load` do. `load` may block."""
