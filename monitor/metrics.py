@@ -112,6 +112,8 @@ GATE_SECONDS = Histogram(
 )
 HTTP_REQUESTS = Counter("livecordon_http_requests_total", "Requests answered, by kind of client.", ["area", "code"])
 BLOCKS_ACTIVE = Gauge("livecordon_blocks_active", "Publishers barred now.")
+STRIKES_STANDING = Gauge("livecordon_strikes_standing", "Strikes that stand against publishers.")
+REPORTS = Counter("livecordon_reports_total", "Reports by users.", ["outcome"])
 STORE_FAILURES = Counter("livecordon_store_failures_total", "Store operations that failed.")
 STORE_UNWRITTEN = Gauge("livecordon_store_unwritten", "Decisions acted upon that the store has not taken yet.")
 
@@ -121,6 +123,7 @@ SWAP_OUTCOMES = ("swapped", "refused", "unchanged")
 HTTP_AREAS = ("api", "page", "gate", "health")
 HTTP_CODES = ("2xx", "3xx", "4xx", "5xx")
 GATE_ANSWERS = ("allow", "deny", "malformed", "error")
+REPORT_OUTCOMES = ("taken", "ended", "duplicate", "too_many", "unknown")
 DELIVERY_OUTCOMES = ("delivered", "failed", "throttled", "gone", "dead")
 
 
@@ -141,5 +144,7 @@ def initialise() -> None:
         MODEL_SWAPS.labels(swap_outcome)
     for answer in GATE_ANSWERS:
         GATE_DECISIONS.labels(answer)
+    for fate in REPORT_OUTCOMES:
+        REPORTS.labels(fate)
     for area, code in product(HTTP_AREAS, HTTP_CODES):
         HTTP_REQUESTS.labels(area, code)

@@ -98,6 +98,42 @@ class PartnerSignal(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class Category(StrEnum):
+    """What a user's report, or a policy, is about: a closed list, so that every reporter has a place for what they saw."""
+
+    VIOLENCE = "violence"
+    TERRORISM = "terrorism"
+    SELF_HARM = "self_harm"
+    MINORS = "minors"
+    SEXUAL = "sexual"
+    HATE = "hate"
+    HARASSMENT = "harassment"
+    DANGEROUS_ACTS = "dangerous_acts"
+    ANIMALS = "animals"
+    ILLEGAL_GOODS = "illegal_goods"
+    FRAUD = "fraud"
+    PRIVACY = "privacy"
+    COPYRIGHT = "copyright"
+    OTHER = "other"
+
+
+class PolicyTier(StrEnum):
+    """How grave it is to break a policy."""
+
+    MOST_SERIOUS = "most_serious"
+    SERIOUS = "serious"
+    OTHER = "other"
+
+
+class OffenceContext(StrEnum):
+    """For what something was shown or shared: anything but `none` is a reason not to punish."""
+
+    NONE = "none"
+    NEWS = "news"
+    CONDEMNATION = "condemnation"
+    DOCUMENTATION = "documentation"
+
+
 class AlertEvent(StrEnum):
     """Why people and partners are told; the event type is ``livecordon.incident.<value>``."""
 

@@ -20,9 +20,10 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from monitor.policies import Policy
 from monitor.protocol.decision import Reason
 from monitor.store.deliveries import OutgoingEvent, Priority
-from monitor.vocabulary import AlertEvent, Severity
+from monitor.vocabulary import AlertEvent, Category, PolicyTier, Severity
 
 CONTENT_TYPE: Final = JSONFormat.CONTENT_TYPE
 """Media type of every alert's body."""
@@ -52,6 +53,7 @@ class IncidentSnapshot:
         page_link: Where people see more, or None.
         paused_until: Until when containment is paused on this media server, or None.
         responder_group: The group of responders that is asked, where the review was passed on to it.
+        policy: The rule that is enforced, or None.
     """
 
     incident_id: str
@@ -73,6 +75,24 @@ class IncidentSnapshot:
     page_link: str | None
     paused_until: datetime | None = None
     responder_group: str | None = None
+    policy: Policy | None = None
+
+
+class PolicyData(BaseModel):
+    """A rule of the sender's."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    code: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")
+    """The sender's short name for it."""
+    title: str = Field(max_length=200)
+    """What it says, in short."""
+    url: str | None
+    """Where it can be read; null when there is no such place."""
+    category: Category
+    """What it is about."""
+    tier: PolicyTier
+    """How grave it is to break it."""
 
 
 class IncidentData(BaseModel):
@@ -120,6 +140,8 @@ class IncidentData(BaseModel):
     without a pause."""
     responder_group: str | None = None
     """The sender's group of responders that is asked to decide, where the review was passed on to it; else null."""
+    policy: PolicyData | None = None
+    """The rule that what the sender does enforces; null when none is known, as in older versions' events."""
 
 
 class _IncidentEvent(BaseModel):
@@ -243,6 +265,7 @@ def compose(
         page_link=snapshot.page_link,
         paused_until=None if snapshot.paused_until is None else snapshot.paused_until.astimezone(UTC),
         responder_group=snapshot.responder_group,
+        policy=None if snapshot.policy is None else _policy(snapshot.policy),
     )
     attributes: dict[str, Any] = {
         "specversion": "1.0",
@@ -284,6 +307,10 @@ def schema_json() -> str:
         **_ANY_EVENT.json_schema(),
     }
     return json.dumps(schema, indent=2) + "\n"
+
+
+def _policy(policy: Policy) -> PolicyData:
+    return PolicyData(code=policy.code, title=policy.title, url=policy.url, category=policy.category, tier=policy.tier)
 
 
 def _severity_word(severity: Severity) -> Literal["none", "review", "act"]:

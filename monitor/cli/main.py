@@ -63,6 +63,10 @@ COMMANDS: Final[dict[str, Lazy]] = {
     "resume": Lazy("monitor.cli.quiet:resume", "End pauses: contain again."),
     "silences": Lazy("monitor.cli.quiet:silences", "List, add and expire silences of alerts."),
     "audit": Lazy("monitor.cli.audit:audit", "Prove the audit log whole, show its newest entry, and write it out."),
+    "blocks": Lazy(
+        "monitor.cli.blocks:blocks",
+        "List, add, remove, import and export blocks: through a running daemon, else in its store.",
+    ),
     "db": Lazy("monitor.cli.db:db", "Check, copy, restore and migrate the store."),
     "protocol": Lazy(
         "monitor.cli.protocol:protocol", "Check protocol files, draw protocols, and play scripts through them."

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from monitor.config.models import Config, EmbeddedServer, Secret, StaticServer
+from monitor.config.models import Config, EmbeddedServer, StaticServer
 from monitor.config.secrets import (
     missing_variables,
     readable_by_others,
@@ -19,8 +19,11 @@ from monitor.config.secrets import (
     signing_secret_weakness,
     token_weakness,
 )
+from monitor.config.section import Secret
 from monitor.errors import ConfigError
 from monitor.yaml_source import Path
+
+MIN_IDENTITY_KEY_CHARACTERS = 32
 
 Finding = tuple[Path, str, str]
 """Where, what, and how to mend it."""
@@ -49,6 +52,7 @@ def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Findin
     yield from _static_streams(config, environ)
     yield from _thresholds(config)
     yield from _watchers(config)
+    yield from _policies(config, environ)
 
 
 def find_warnings(config: Config) -> Iterator[Finding]:
@@ -195,6 +199,28 @@ def _thresholds(config: Config) -> Iterator[Finding]:
         yield ("detection", "act", "threshold"), "this is below detection.review.threshold", "raise it"
     if config.watch.blind_after <= config.watch.late_after:
         yield ("watch", "blind_after"), "a stream is late before it is blind", "make it longer than late_after"
+
+
+def _policies(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    codes = [policy.code for policy in config.policies]
+    covered: dict[str, str] = {}
+    for index, policy in enumerate(config.policies):
+        if policy.code in codes[:index]:
+            what = f"entry {codes.index(policy.code)} (counted from 0) has the same code"
+            yield ("policies", index, "code"), what, "give each its own"
+        for position, label in enumerate(policy.labels):
+            if (first := covered.setdefault(label, policy.code)) != policy.code:
+                what = f"policy {first} covers this label already"
+                yield ("policies", index, "labels", position), what, "name it once"
+    if (key := config.strikes.key) is not None:
+        try:
+            weak = len(resolve_secret(key, environ).get_secret_value()) < MIN_IDENTITY_KEY_CHARACTERS
+        except ConfigError as failure:
+            yield from ((("strikes", "key"), problem.what, problem.mend) for problem in failure.problems)
+        else:
+            if weak:
+                mend = f"use at least {MIN_IDENTITY_KEY_CHARACTERS} random characters"
+                yield ("strikes", "key"), "the key is too short to hide anything", mend
 
 
 def _watchers(config: Config) -> Iterator[Finding]:

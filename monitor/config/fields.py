@@ -134,6 +134,9 @@ Budget = Annotated[
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")]
 """A short name of the operator's choosing, safe in logs, labels and file names."""
 
+PolicyCode = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
+"""As protocols write it."""
+
 Score = Annotated[float, Field(gt=0, lt=1)]
 
 AnchoredPath = Annotated[Path, AfterValidator(_anchored)]

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from monitor.config.enforcement import DEFAULT_POLICY, PolicySection, ReportsSection, StrikesSection
 from monitor.config.fields import (
     AnchoredPath,
     Budget,
@@ -44,8 +45,8 @@ class TokenEntry(Section):
 
     name: Name
     """Who uses it; written into the audit log with every review."""
-    role: Literal["viewer", "responder", "admin"]
-    """`viewer` reads, `responder` also reviews, `admin` also changes blocks."""
+    role: Literal["reporter", "viewer", "responder", "admin"]
+    """`reporter` reports streams and nothing else, `viewer` reads, `responder` also reviews, `admin` also changes blocks."""
     secret: Secret
     """Where the token is found; at least 16 characters."""
     person: Name | None = None
@@ -61,6 +62,9 @@ class WebSection(Section):
     """A second address for the publish gate alone, for media servers on other hosts; without it the gate shares `listen`."""
     gate_token: Secret | None = None
     """When set, gate requests must carry it as `?token=`; needed when the gate does not listen on loopback."""
+    gate_when_unsure: Literal["fail_open", "fail_closed"] = "fail_open"
+    """Whether the gate lets publishers in, or refuses them, while it cannot know who is barred: it fails itself, or the store
+    takes no writes. Whoever it knows to be barred is refused either way."""
     tokens: tuple[TokenEntry, ...] = ()
     """Who may use the API and the page. None at all means: everybody who reaches loopback is `admin`."""
     max_body: Size = Field(default=64 * 1024)
@@ -342,6 +346,15 @@ class Config(Section):
     alerts: AlertsSection = AlertsSection()
     evidence: EvidenceSection = EvidenceSection()
     effects: EffectsSection = EffectsSection()
+    policies: tuple[PolicySection, ...] = ()
+    """Your rules. Without any, a built-in one with the code `violence`, of the tier `most_serious`, is cited."""
+    strikes: StrikesSection = StrikesSection()
+    reports: ReportsSection = ReportsSection()
+
+    @property
+    def policies_in_force(self) -> tuple[PolicySection, ...]:
+        """The rules that are enforced."""
+        return self.policies or (DEFAULT_POLICY,)
 
     @property
     def store_path(self) -> Path:

@@ -23,7 +23,7 @@ def config_schema() -> Mapping[str, Any]:
     schema = Config.model_json_schema(schema_generator=GenerateJsonSchema)
     described = {"$schema": GenerateJsonSchema.schema_dialect, "title": "Livecordon's config.yaml"}
     for definition in [schema, *schema["$defs"].values()]:
-        for field in definition["properties"].values():
+        for field in definition.get("properties", {}).values():
             _tidy(field)
         definition.pop("title", None)
     return {**described, **schema}
@@ -38,6 +38,8 @@ def _tidy(field: dict[str, Any]) -> None:
         field["default"] = format_duration(field["default"])
     elif field.get("pattern") == SIZE_PATTERN and "default" in field:
         field["default"] = format_size(field["default"])
+    elif field.get("items", {}).get("pattern") == DURATION_PATTERN and "default" in field:
+        field["default"] = [format_duration(entry) for entry in field["default"]]
     elif "default" in field and field["default"] is None:
         del field["default"]
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from monitor.config.models import Secret
+from monitor.config.section import Secret
 from monitor.errors import ConfigError, Problem
 
 MAX_SECRET_FILE_BYTES: Final = 64 * 1024

@@ -14,6 +14,7 @@ from monitor.config.people import ResponderGroup
 from monitor.daemon.views import utc
 from monitor.effects.restraint import Restraints
 from monitor.metrics import ALERTS_SILENCED
+from monitor.policies import Policies
 from monitor.protocol.decision import Reason
 from monitor.store import audit
 from monitor.store.deliveries import Priority, enqueue, told
@@ -41,6 +42,7 @@ class Alerting:
         page_url: Where people reach the console, or None.
         events: By receiver, the only alerts that it gets; all the usual ones where it is absent.
         restraints: Says what is silenced and paused; None if nothing ever is.
+        policies: What incidents come under.
     """
 
     source: str
@@ -49,6 +51,7 @@ class Alerting:
     page_url: str | None
     events: Mapping[str, Collection[str]] = field(default_factory=dict)
     restraints: Restraints | None = None
+    policies: Policies = field(default_factory=Policies)
 
     async def enqueue(
         self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord, reason: Reason
@@ -144,4 +147,5 @@ class Alerting:
             page_link=None if self.page_url is None else f"{self.page_url.rstrip('/')}/incidents/{incident.id}",
             paused_until=None if pause is None else utc(pause.until),
             responder_group=group,
+            policy=self.policies.get(incident.policy),
         )

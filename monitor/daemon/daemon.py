@@ -14,6 +14,7 @@ import structlog
 from monitor import __version__, metrics
 from monitor.alerts.outbox import Outbox
 from monitor.clock import Clock, SystemClock
+from monitor.daemon.barring import Barring, is_contained
 from monitor.daemon.discovery import Discovery
 from monitor.daemon.evidence import kept_of, kept_video_of
 from monitor.daemon.gate import Gate
@@ -24,7 +25,9 @@ from monitor.daemon.people import People
 from monitor.daemon.reloading import Reload
 from monitor.daemon.remote import show_classifiers
 from monitor.daemon.services import Blocks, Incidents
+from monitor.daemon.settling import settle
 from monitor.daemon.streams import StreamRegistry
+from monitor.daemon.strikes import Strikes
 from monitor.daemon.thresholds import Thresholds, applications_of, budgets_of
 from monitor.daemon.views import MemoryView, Vitals
 from monitor.effects.blocklist import BlockList
@@ -34,7 +37,8 @@ from monitor.effects.doorkeeper import Doorkeeper
 from monitor.effects.hold import HoldPerformer
 from monitor.effects.preserve import Kept, KeptVideo, PreservePerformer
 from monitor.effects.runner import EffectRunner
-from monitor.errors import MediaServerError, StoreError
+from monitor.effects.strikelist import StrikeList
+from monitor.errors import StoreError
 from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import OpenIncident
 from monitor.protocol.decision import Decision, Reason
@@ -45,6 +49,7 @@ from monitor.store.database import Database
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
 from monitor.store.ownership import sole_owner
+from monitor.store.strikes import StrikeRecord
 from monitor.vocabulary import EffectKind, StreamRef
 from monitor.watch.messages import Observation, StreamStatus, WatcherFault
 from monitor.watch.supervisor import Watchers
@@ -83,11 +88,16 @@ class Daemon:
         self._servers: dict[str, MediaServer] = {}
         self._discoveries: dict[str, Discovery] = {}
         self._database = Database(parts.store)
-        self._blocks = BlockList(clock)
+        self._strikes = StrikeList(clock, parts.enforcement.identifier)
+        self._blocks = BlockList(clock, self._strikes)
+        self._registry = StreamRegistry(config.watch, remember_ended_s=config.reports.remember_ended)
+        self._striking = parts.enforcement.striking(self._registry.address_of)
         self._outbox = Outbox(self._database, parts.receivers, clock)
         guard_s = config.effects.cut_deadline + max(_CUT_GUARD_MARGIN_S, config.effects.hold_off)
-        self._people = people = People(parts, self._database, clock, guard_s, self._changes.notify)
-        self._engine = IncidentEngine(self._database, clock, people.decided, self)
+        self._people = people = People(
+            parts, self._database, clock, guard_s, self._changes.notify, striking=self._striking
+        )
+        self._engine = IncidentEngine(self._database, clock, people.decided, self, parts.enforcement.policies)
         people.attach(self._engine)
         self._dry_run_servers = frozenset(name for name, one in parts.policies.items() if one.dry_run)
         self._doorkeeper = Doorkeeper(
@@ -95,8 +105,8 @@ class Daemon:
             self._blocks,
             clock,
             dry_run_servers=self._dry_run_servers,
-            has_incident=lambda stream_id: self._engine.open_incident(stream_id) is not None,
             restraints=people.restraints,
+            is_contained=lambda stream_id: is_contained(self._engine, stream_id),
         )
         self._watchers = Watchers(
             parts.watch,
@@ -133,7 +143,6 @@ class Daemon:
             self._engine.finish_effect,
             self._engine,
         )
-        self._registry = StreamRegistry(config.watch)
         self._thresholds = Thresholds(
             rules=parts.rules,
             budgets=budgets_of(config.detection),
@@ -155,6 +164,10 @@ class Daemon:
             on_live=self._doorkeeper.on_live,
             on_change=self._changes.notify,
             thresholds=self._thresholds,
+            strikes_of=self._strikes.of_live,
+        )
+        self._barring = Barring(
+            self._registry, self._servers, self._engine, self._doorkeeper, self._keeper, self._strikes, self._changes
         )
         self._thresholds.on_change = self._keeper.use_rules
         self._models = ModelSwap(parts, self._watchers, self._keeper, self._database, clock)
@@ -225,7 +238,7 @@ class Daemon:
                         self._heartbeat(notifier),
                         self._check_store(),
                         self._announce(web, notifier, on_running),
-                        *(self._probe(discovery) for discovery in self._discoveries.values()),
+                        *(discovery.probe() for discovery in self._discoveries.values()),
                         *(discovery.run() for discovery in self._discoveries.values()),
                     )
                 ]
@@ -233,7 +246,7 @@ class Daemon:
                 log.info("daemon_stopping")
                 self._vitals.draining = True
                 notifier.notify("STOPPING=1")
-                await self._keep_what_came_up()
+                await settle(self._keeper, self._thresholds, _SETTLE_S)
                 await self._people.auditing.keep(last=True)
                 for task in tasks:
                     task.cancel()
@@ -266,6 +279,10 @@ class Daemon:
         self._blocks.change(ref, until)
         self._changes.notify()
 
+    def strikes_changed(self, records: Sequence[StrikeRecord]) -> None:
+        """Let the gate know of strikes; see `monitor.incidents.engine.EngineListener`."""
+        self._strikes.take(records)
+
     async def kept(self, stream_id: str) -> Kept:
         """Ask a stream's watcher for its last minute; see `monitor.effects.preserve.EvidenceSource`."""
         evidence = await self._watchers.evidence(stream_id, _EVIDENCE_DEADLINE_S)
@@ -294,14 +311,31 @@ class Daemon:
             self._parts.web,
             daemon=view,
             incidents=Incidents(
-                self._database, self._engine, config.evidence_directory, self._parts.title, self._clock
+                self._database,
+                self._engine,
+                config.evidence_directory,
+                self._parts.title,
+                self._clock,
+                self._parts.enforcement.policies,
             ),
             blocks=Blocks(
-                self._database, self._engine, self._blocks, self._clock, self._parts.title, self._people.alerting
+                self._database,
+                self._engine,
+                self._blocks,
+                self._clock,
+                self._parts.title,
+                self._people.alerting,
+                self._barring.carry_out,
+                self._striking,
+                self._strikes,
             ),
             quiet=self._people.quiet,
-            gate=Gate(self._servers, self._blocks, self._dry_run_servers, self._on_publish),
+            gate=Gate(self._servers, self._blocks, self._dry_run_servers, self._on_publish, is_sure=self._is_sure),
             clock=self._clock,
+            strikes=Strikes(self._database, self._striking, self._strikes, self._clock, self._barring.carry_out),
+            reports=self._parts.enforcement.reports(
+                self._database, self._engine, self._registry, self._clock, self._keeper.context_of
+            ),
         )
 
     async def _announce(
@@ -317,15 +351,6 @@ class Daemon:
         log.info("daemon_ready", model=self._watchers.model)
         if on_running is not None:
             await on_running(Running(url=web.url, gate_url=web.gate_url))
-
-    async def _probe(self, discovery: Discovery) -> None:
-        try:
-            discovery.health.warnings = await discovery.server.probe()
-        except MediaServerError as error:
-            log.warning("media_server_probe_failed", server=discovery.server.name, reason=error.reason)
-            return
-        for warning in discovery.health.warnings:
-            log.warning("media_server_warning", server=discovery.server.name, warning=warning)
 
     async def _heartbeat(self, notifier: sdnotify.SystemdNotifier) -> None:
         vitals = self._vitals
@@ -356,15 +381,6 @@ class Daemon:
                 self._vitals.store_ok = not self._engine.unwritten
             await self._clock.sleep(_STORE_CHECK_S)
 
-    async def _keep_what_came_up(self) -> None:
-        """Let what watchers and listings have said so far reach the store."""
-        try:
-            async with asyncio.timeout(_SETTLE_S):
-                await self._keeper.settled()
-                await self._thresholds.keep()
-        except TimeoutError:
-            log.error("events_lost_while_stopping")  # noqa: TRY400 - a trace says no more
-
     def _on_observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
         self._vitals.classifier_fault = ""
         self._keeper.on_observation(observation, labels)
@@ -380,6 +396,9 @@ class Daemon:
         if fault.reason.startswith("classifier"):
             self._vitals.classifier_fault = fault.reason
         self._changes.notify()
+
+    def _is_sure(self) -> bool:
+        return self._vitals.store_ok or not self._parts.web.gate_fails_closed
 
     def _on_publish(self, server_name: str) -> None:
         # The publication is listed only after the gate's answer has arrived.

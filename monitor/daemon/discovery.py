@@ -72,6 +72,16 @@ class Discovery:
             interval_s = min(self._interval_s, _HURRIED_INTERVAL_S) if hurried else self._interval_s
             await wait_until(self._clock, self._wake, interval_s * random.uniform(1 - _JITTER, 1 + _JITTER))
 
+    async def probe(self) -> None:
+        """Check once how the server is configured, and remember its warnings."""
+        try:
+            self.health.warnings = await self.server.probe()
+        except MediaServerError as error:
+            log.warning("media_server_probe_failed", server=self.server.name, reason=error.reason)
+            return
+        for warning in self.health.warnings:
+            log.warning("media_server_warning", server=self.server.name, warning=warning)
+
     async def poll(self) -> None:
         """Ask once, and pass the answer on."""
         try:

@@ -24,8 +24,19 @@ class Gate:
         blocks: BlockList,
         dry_run_servers: Collection[str],
         on_publish: Callable[[str], None],
+        *,
+        is_sure: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Refuse whom `blocks` bars, but nobody on `dry_run_servers`; `on_publish` hears where somebody was let in."""
+        """Refuse whom `blocks` bars.
+
+        Args:
+            servers: Media servers by configured name.
+            blocks: Who is barred.
+            dry_run_servers: Where nobody is refused.
+            on_publish: Hears where somebody was let in.
+            is_sure: Whether `blocks` can be relied on; where it cannot, everybody else is refused too.
+        """
+        self._is_sure = is_sure
         self._servers = servers
         self._dry_run_servers = dry_run_servers
         self._blocks = blocks
@@ -42,7 +53,12 @@ class Gate:
         asked = server.parse_gate_request(request)
         if asked.call != "publish" or asked.ref is None:
             return self._answer(server, asked, allow=True)
-        if self._blocks.is_blocked(asked.ref):
+        if not self._is_sure():
+            dry_run = server_name in self._dry_run_servers
+            log.warning("unsure_publish_refused", stream_id=asked.ref.stream_id, server=server_name, dry_run=dry_run)
+            if not dry_run:
+                return self._answer(server, asked, allow=False)
+        if self._blocks.is_blocked(asked.ref, asked.publisher_address):
             dry_run = server_name in self._dry_run_servers
             log.warning("publish_refused", stream_id=asked.ref.stream_id, server=server_name, dry_run=dry_run)
             if not dry_run:

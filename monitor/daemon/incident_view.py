@@ -11,11 +11,14 @@ from monitor.daemon.standing import decisions_heard
 from monitor.daemon.views import utc
 from monitor.evidence.package import PackageSummary
 from monitor.incidents.engine import IncidentEngine
+from monitor.policies import Policies
 from monitor.protocol.decision import Reason
 from monitor.store.audit import AuditEntry
 from monitor.store.effects import PENDING, EffectRecord
 from monitor.store.incidents import IncidentRecord
+from monitor.store.reports import ReportRecord
 from monitor.vocabulary import AlertEvent, EffectOutcome, ReviewDecision, ReviewReason, Severity
+from monitor.web.enforcement_values import PolicyView, ReportView
 from monitor.web.people_port import Standing
 from monitor.web.port import (
     DeliveryState,
@@ -28,8 +31,12 @@ from monitor.web.port import (
     TimelineEntry,
 )
 
+_NO_POLICIES = Policies()
 
-def incident_view(record: IncidentRecord, title: str, engine: IncidentEngine) -> IncidentView:
+
+def incident_view(
+    record: IncidentRecord, title: str, engine: IncidentEngine, policies: Policies = _NO_POLICIES
+) -> IncidentView:
     """Return one incident as a list shows it."""
     review = None
     if record.review_decision is not None and record.review_at is not None:
@@ -61,7 +68,18 @@ def incident_view(record: IncidentRecord, title: str, engine: IncidentEngine) ->
         decisions=decisions_heard(record, engine),
         people=record.review_people,
         confirmed_by=tuple(record.review_confirmed_by),
+        policy=None if record.policy is None else policy_view(record.policy, policies),
+        reports=record.reports,
+        strikes=record.strikes,
     )
+
+
+def policy_view(code: str, policies: Policies) -> PolicyView:
+    """Return a policy as people read it, also one that is configured no more."""
+    policy = policies.get(code)
+    if policy is None:
+        return PolicyView(code, code)
+    return PolicyView(policy.code, policy.title, policy.category.value, policy.tier.value, policy.url, policy.text)
 
 
 def detail_view(
@@ -73,6 +91,7 @@ def detail_view(
     deliveries: Sequence[DeliveryView],
     packages: Sequence[PackageSummary],
     standing: Standing,
+    reports: Sequence[ReportRecord] = (),
 ) -> IncidentDetail:
     """Return one incident with all that happened."""
     return IncidentDetail(
@@ -96,6 +115,7 @@ def detail_view(
             for package in packages
         ],
         standing=standing,
+        reports=[ReportView(utc(one.at), one.category, one.text, one.token, one.live) for one in reports],
     )
 
 
@@ -138,7 +158,7 @@ def _noted(entry: AuditEntry) -> str:
             return ""
 
 
-def _sentence(caused_by: Mapping[str, Any], result: Mapping[str, Any]) -> str:  # noqa: PLR0911 - one per event
+def _sentence(caused_by: Mapping[str, Any], result: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911 - one per event
     match caused_by.get("event"):
         case "DetectionRaised":
             score = float(caused_by["score"])
@@ -152,6 +172,10 @@ def _sentence(caused_by: Mapping[str, Any], result: Mapping[str, Any]) -> str:  
             return f"{said}: {caused_by['why']}" if caused_by.get("why") else said
         case "EffectFinished":
             return f"{str(caused_by['kind']).replace('_', ' ')} {caused_by['outcome']}{_facts(result)}"
+        case "UserReported":
+            return f"a user reported it: {caused_by['category']}"
+        case "StrikesChanged":
+            return f"strikes that stand against the publisher: {caused_by['strikes']}"
         case "StreamEnded":
             return "the publication ended"
         case "StreamReturned":

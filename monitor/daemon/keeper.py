@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -92,6 +92,7 @@ class Keeper:
         on_live: Callable[[MediaServer, LiveStream], None],
         on_change: Callable[[], None],
         thresholds: Thresholds | None = None,
+        strikes_of: Callable[[LiveStream], int] = lambda _live: 0,
     ) -> None:
         """Judge by `rules` (per label).
 
@@ -107,6 +108,7 @@ class Keeper:
             on_live: Called with each publication that is seen for the first time.
             on_change: Called whenever a page would look different.
             thresholds: Whom to teach, and whose rules hold instead of `rules`.
+            strikes_of: How many strikes stand against a publisher.
         """
         self._registry = registry
         self._servers = servers
@@ -121,6 +123,7 @@ class Keeper:
         self._on_live = on_live
         self._on_change = on_change
         self._thresholds = thresholds
+        self._strikes_of = strikes_of
         self._for_watchers: _Queue = asyncio.Queue()
         self._for_incidents: _Queue = asyncio.Queue()
         self._listed_once: set[str] = set()
@@ -332,7 +335,7 @@ class Keeper:
         self._on_live(server, live)
 
     def _lose(self, stream_id: str) -> None:
-        stream = self._registry.remove(stream_id)
+        stream = self._registry.remove(stream_id, self._now())
         if stream is None:
             return
         log.info("stream_ended", stream_id=stream_id)
@@ -372,8 +375,18 @@ class Keeper:
             definition=stream.definition,
             dry_run=stream.dry_run,
             model=stream.model,
+            strikes=self._strikes_of(stream.live),
             viewers=stream.live.viewers,
         )
+
+    def context_of(self, stream: WatchedStream, live: bool) -> StreamContext:
+        """Return what the engine needs to know of a stream that is live, or was until lately."""
+        context = self._context(stream)
+        return context if live else replace(context, session="", viewers=0)
+
+    def tell(self, stream: WatchedStream, event: Event) -> None:
+        """Tell the incident on a stream, in its turn, what happened elsewhere."""
+        self._soon_handle(self._context(stream), event)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()

@@ -15,6 +15,7 @@ from monitor.classify.package import ModelPackage
 from monitor.config.loading import LoadedConfig
 from monitor.config.models import Config, WatchSection
 from monitor.config.secrets import resolve_secret
+from monitor.daemon.enforcement import Enforcement, enforcement_of
 from monitor.daemon.keeper import ServerPolicy
 from monitor.daemon.model import chosen_package
 from monitor.daemon.place import store_place
@@ -41,6 +42,7 @@ class Parts:
     web: WebSettings
     watch: WatchSettings
     store: Path | URL
+    enforcement: Enforcement
 
     def title(self, ref: StreamRef) -> str:
         """Return a stream's name as people may see it."""
@@ -69,6 +71,7 @@ def build_parts(loaded: LoadedConfig, environ: Mapping[str, str]) -> Parts:
             watch_settings(config.watch), spool=config.spool_directory, remote=remote_settings(loaded, package, environ)
         ),
         store=store_place(loaded, environ),
+        enforcement=enforcement_of(loaded, environ),
     )
 
 

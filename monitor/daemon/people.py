@@ -19,6 +19,7 @@ from monitor.effects.decided import DecidedEffects
 from monitor.effects.pausable import PausablePerformer
 from monitor.effects.port import Performer
 from monitor.effects.restraint import Restraints
+from monitor.effects.strikes import Striking
 from monitor.incidents.engine import IncidentEngine
 from monitor.store.database import Database
 from monitor.store.effects import EffectRecord
@@ -37,7 +38,14 @@ class People:
     """
 
     def __init__(
-        self, parts: Parts, database: Database, clock: Clock, guard_s: float, on_change: Callable[[], None]
+        self,
+        parts: Parts,
+        database: Database,
+        clock: Clock,
+        guard_s: float,
+        on_change: Callable[[], None],
+        *,
+        striking: Striking,
     ) -> None:
         """Put the parts together.
 
@@ -47,6 +55,7 @@ class People:
             clock: For all of them.
             guard_s: See `DecidedEffects.cut_guard_s`.
             on_change: Called whenever a page would look different.
+            striking: What a block under a grave policy leads to.
         """
         config = parts.config
         self._database = database
@@ -58,9 +67,10 @@ class People:
             secret_name_servers=frozenset(name for name, one in parts.policies.items() if one.names_are_secret),
             page_url=config.alerts.page_url,
             restraints=self.restraints,
+            policies=parts.enforcement.policies,
         )
         self._use_receivers(parts.receivers)
-        self.decided = DecidedEffects(self.alerting, guard_s, self.restraints.is_paused)
+        self.decided = DecidedEffects(self.alerting, guard_s, self.restraints.is_paused, striking)
         self.quiet = Quiet(
             database, self.restraints, clock, longest_s=config.responders.longest_silence, on_change=on_change
         )

@@ -53,7 +53,7 @@ def choose_protocols(
         labels: What the model can detect; None if that is not known here.
 
     Raises:
-        ConfigError: a protocol, server or parameter that there is not, a value that a parameter or the protocol does not
+        ConfigError: a protocol, server, parameter or policy that there is not, a value that a parameter or the protocol does not
             allow, a rule that an earlier one always comes before, or a protocol that a server cannot carry out.
     """
     return _Chooser(loaded, templates, labels).choose()
@@ -138,6 +138,10 @@ class _Chooser:
         if unknown and self._labels is not None:
             what = f"its protocol waits for labels that the model does not give: {', '.join(sorted(unknown))}"
             self._note(path, what, f"the model gives {', '.join(self._labels)}")
+        codes = [policy.code for policy in self._loaded.config.policies_in_force]
+        if missing := definition.policies - set(codes):
+            what = f"its protocol enforces policies that there are not: {', '.join(sorted(missing))}"
+            self._note(path, what, f"add them to policies, or use one of {', '.join(codes) or 'none'}")
         return _Choice(definition, template, path)
 
     def _on(self, server: AnyServer, choice: _Choice | None) -> Definition | None:

@@ -12,25 +12,30 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.clock import Clock, SystemClock
+from monitor.daemon import blocking
 from monitor.daemon.alerting import Alerting
 from monitor.daemon.incident_view import delivery_view, detail_view, incident_view
 from monitor.daemon.standing import standing_of
 from monitor.daemon.views import utc
 from monitor.effects.blocklist import BlockList
+from monitor.effects.strikelist import StrikeList
+from monitor.effects.strikes import Striking
 from monitor.evidence.package import packages_of
 from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import REVIEWS_TAKEN
+from monitor.policies import Policies
 from monitor.protocol.decision import Reason
 from monitor.protocol.events import Reviewed
-from monitor.store import audit, blocks
+from monitor.store import audit, blocks, reports, strikes
 from monitor.store import effects as effect_rows
 from monitor.store import incidents as incident_rows
 from monitor.store.blocks import BlockRecord
 from monitor.store.database import Database
+from monitor.store.strikes import StrikeRecord
 from monitor.store.tables import delivery
 from monitor.vocabulary import ReviewDecision, ReviewReason, StreamRef
+from monitor.web.enforcement_values import BlockView, NewBlock
 from monitor.web.port import (
-    BlockView,
     IncidentDetail,
     IncidentView,
     ReviewOutcome,
@@ -40,9 +45,6 @@ from monitor.web.port import (
 Title = Callable[[StreamRef], str]
 
 _NOTED = {Reason.REVIEW_NOTED: ReviewOutcome.NOTED, Reason.REVIEW_REPEATED: ReviewOutcome.REPEATED}
-
-_NEVER = 253_370_764_800.0
-"""Unix time of the year 9999: a block without an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Incidents:
     evidence_root: Path
     title: Title
     clock: Clock = field(default_factory=SystemClock)
+    policies: Policies = field(default_factory=Policies)
 
     async def incidents(
         self, *, limit: int, open_only: bool = False, after: str | None = None
@@ -64,7 +67,7 @@ class Incidents:
             if after is not None and below is None:
                 return []
             records = await incident_rows.newest(connection, limit=limit, open_only=open_only, below=below)
-        return [incident_view(record, self.title(record.ref), self.engine) for record in records]
+        return [incident_view(record, self.title(record.ref), self.engine, self.policies) for record in records]
 
     async def incident(self, incident_id: str) -> IncidentDetail | None:
         """Return one incident with its history; see the port."""
@@ -75,6 +78,7 @@ class Incidents:
             log = await audit.entries(connection, incident_id=incident_id)
             effects = await effect_rows.of_incident(connection, incident_id)
             standing = await standing_of(connection, record, self.engine, at=self.clock.now().timestamp())
+            reported = await reports.of_incident(connection, incident_id)
             sent = (
                 await connection.execute(
                     select(delivery).where(delivery.c.incident_id == incident_id).order_by(delivery.c.created_at)
@@ -82,13 +86,14 @@ class Incidents:
             ).all()
         packages = await asyncio.to_thread(packages_of, self.evidence_root, incident_id)
         return detail_view(
-            incident_view(record, self.title(record.ref), self.engine),
+            incident_view(record, self.title(record.ref), self.engine, self.policies),
             record,
             log=log,
             effects=effects,
             deliveries=[delivery_view(row) for row in sent],
             packages=packages,
             standing=standing,
+            reports=reported,
         )
 
     async def review(
@@ -113,7 +118,7 @@ class Incidents:
             return ReviewResult(
                 noted, state=record.state, confirmed_by=tuple(record.review_confirmed_by), people=record.review_people
             )
-        view = incident_view(record, self.title(record.ref), self.engine)
+        view = incident_view(record, self.title(record.ref), self.engine, self.policies)
         if result is None:
             outcome = ReviewOutcome.ALREADY_DECIDED if view.review else ReviewOutcome.CLOSED
         elif result.reason in REVIEWS_TAKEN:
@@ -125,7 +130,7 @@ class Incidents:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Implements `monitor.web.port.BlockService`."""
+    """Implements `monitor.web.port.BlockService`. `on_barred` is called after each block, with whom it bars (None: several)."""
 
     database: Database
     engine: IncidentEngine
@@ -133,6 +138,9 @@ class Blocks:
     clock: Clock
     title: Title
     alerting: Alerting | None = None
+    on_barred: Callable[[StreamRef | None], None] = lambda _ref: None
+    striking: Striking | None = None
+    standing: StrikeList | None = None
 
     async def blocks(self) -> Sequence[BlockView]:
         """Return the blocks in force, newest first."""
@@ -143,23 +151,25 @@ class Blocks:
     async def add(self, ref: StreamRef, *, until: datetime | None, by: str, why: str) -> BlockView:
         """Block, or change the end of the block in force; durable on return."""
         now = self.clock.now().timestamp()
-        end = _NEVER if until is None else until.timestamp()
         added: list[BlockRecord] = []
 
         async def change(connection: AsyncConnection) -> None:
-            await blocks.lift_of_publisher(connection, ref, at=now, by=by, why="replaced by a new block")
-            added.append(await blocks.add(connection, ref, at=now, until=end, by=by, why=why))
-            await audit.append(
-                connection,
-                at=now,
-                actor=by,
-                action="block_added",
-                incident_id=None,
-                detail={"stream_id": ref.stream_id, "until": end, "why": why},
-            )
+            added.append(await blocking.add(connection, NewBlock(ref, until, why), at=now, by=by))
 
         await self.engine.change_block(ref, change)
+        self.on_barred(ref)
         return self._view(added[0])
+
+    async def add_many(self, new: Sequence[NewBlock], *, by: str) -> None:
+        """Block many publishers in one transaction; durable on return."""
+        now = self.clock.now().timestamp()
+
+        async def work(connection: AsyncConnection) -> list[BlockRecord]:
+            return [await blocking.add(connection, one, at=now, by=by) for one in new]
+
+        for record in await self.database.write(work):
+            self.blocklist.change(record.ref, record.until)
+        self.on_barred(None)
 
     async def remove(self, ref: StreamRef, *, by: str, why: str) -> bool:
         """Lift the block; False when there was none.
@@ -170,23 +180,22 @@ class Blocks:
         dismissed = await self._dismiss_cause(ref, by=by, why=why)
         now = self.clock.now().timestamp()
         lifted = 0
+        undone: list[StrikeRecord] = []
 
         async def change(connection: AsyncConnection) -> None:
             nonlocal lifted
             causes = {block.incident_id for block in await blocks.active(connection, at=now) if block.ref == ref}
-            lifted = await blocks.lift_of_publisher(connection, ref, at=now, by=by, why=why)
+            if self.striking is not None:
+                # Whoever is let in before the time has not been punished: the strike of the same decision goes, too.
+                made = await strikes.of_blocks(connection, ref, at=now)
+                undone.extend(await self.striking.lift(connection, made, at=now, by=by, why=why))
+            lifted = await blocking.lift(connection, ref, at=now, by=by, why=why)
             if lifted:
-                await audit.append(
-                    connection,
-                    at=now,
-                    actor=by,
-                    action="block_lifted",
-                    incident_id=None,
-                    detail={"stream_id": ref.stream_id, "why": why},
-                )
                 await self._withdraw(connection, causes, at=now)
 
         await self.engine.change_block(ref, change)
+        if self.standing is not None:
+            self.standing.take(undone)
         return dismissed or lifted > 0
 
     async def _withdraw(self, connection: AsyncConnection, incident_ids: set[str | None], *, at: float) -> None:
@@ -221,7 +230,7 @@ class Blocks:
             ref=record.ref,
             title=self.title(record.ref),
             since=utc(record.created_at),
-            until=None if record.until >= _NEVER else utc(record.until),
+            until=None if record.until >= blocking.NEVER else utc(record.until),
             by=record.by,
             why=record.why,
             incident_id=record.incident_id,

@@ -12,6 +12,8 @@ from monitor.protocol.definition import Definition
 from monitor.servers.port import LiveStream
 from monitor.vocabulary import Freshness, Posture, StreamRef, WatchState
 
+_MOST_ENDED = 10_000
+
 
 @dataclass(slots=True, eq=False)
 class WatchedStream:
@@ -54,12 +56,22 @@ class WatchedStream:
         return max(0.0, now - (self.last_arrived_at or self.first_seen_at))
 
 
-class StreamRegistry:
-    """All live streams by stream id."""
+@dataclass(frozen=True, slots=True)
+class EndedStream:
+    """A stream that is over since `at` (Unix seconds)."""
 
-    def __init__(self, settings: WatchSection) -> None:
-        """Judge freshness by the limits of `settings`."""
+    stream: WatchedStream
+    at: float
+
+
+class StreamRegistry:
+    """All live streams by stream id, and those that were live until lately."""
+
+    def __init__(self, settings: WatchSection, *, remember_ended_s: float = 3600.0) -> None:
+        """Judge freshness by the limits of `settings`; remember ended streams for `remember_ended_s`."""
         self._settings = settings
+        self._remember_ended_s = remember_ended_s
+        self._ended: dict[str, EndedStream] = {}
         self._streams: dict[str, WatchedStream] = {}
 
     def __iter__(self) -> Iterator[WatchedStream]:
@@ -72,6 +84,11 @@ class StreamRegistry:
         """Return a live stream, or None."""
         return self._streams.get(stream_id)
 
+    def address_of(self, ref: StreamRef) -> str | None:
+        """Return the address from which a live stream is published, where it is known."""
+        stream = self._streams.get(ref.stream_id)
+        return None if stream is None else stream.live.publisher_address
+
     def of_server(self, server: str) -> dict[str, WatchedStream]:
         """Return the live streams of one media server, by stream id."""
         return {key: stream for key, stream in self._streams.items() if stream.ref.server == server}
@@ -79,10 +96,27 @@ class StreamRegistry:
     def add(self, stream: WatchedStream) -> None:
         """Take in a stream that appeared."""
         self._streams[stream.ref.stream_id] = stream
+        self._ended.pop(stream.ref.stream_id, None)
 
-    def remove(self, stream_id: str) -> WatchedStream | None:
-        """Forget a stream that is gone."""
-        return self._streams.pop(stream_id, None)
+    def remove(self, stream_id: str, at: float | None = None) -> WatchedStream | None:
+        """Take out a stream that is gone since `at`; without that it is forgotten at once."""
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None and at is not None:
+            # In the order of their ends: what comes first is dropped first.
+            self._ended[stream_id] = EndedStream(stream, at)
+            while self._ended and (
+                len(self._ended) > _MOST_ENDED or self._is_old(next(iter(self._ended.values())), at)
+            ):
+                del self._ended[next(iter(self._ended))]
+        return stream
+
+    def ended(self, stream_id: str, now: float) -> EndedStream | None:
+        """Return a stream that ended lately, or None."""
+        found = self._ended.get(stream_id)
+        return None if found is None or self._is_old(found, now) else found
+
+    def _is_old(self, ended: EndedStream, now: float) -> bool:
+        return ended.at <= now - self._remember_ended_s
 
     def freshness(self, stream: WatchedStream, now: float) -> Freshness:
         """Say whether a stream's last verdict is recent enough."""

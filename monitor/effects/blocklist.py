@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterable
 
 from monitor.clock import Clock
+from monitor.effects.strikelist import StrikeList
 from monitor.metrics import BLOCKS_ACTIVE
 from monitor.store.blocks import BlockRecord
 from monitor.vocabulary import StreamRef
@@ -14,9 +15,10 @@ from monitor.vocabulary import StreamRef
 class BlockList:
     """The blocks in force, as last committed to the store: until when each publisher is barred."""
 
-    def __init__(self, clock: Clock) -> None:
-        """Begin empty; `replace` fills it from the store."""
+    def __init__(self, clock: Clock, strikes: StrikeList | None = None) -> None:
+        """Begin empty; `replace` fills it from the store. `strikes` bar as well."""
         self._clock = clock
+        self._strikes = strikes
         self._until: dict[StreamRef, float] = {}
         self._ends: list[tuple[float, StreamRef]] = []
 
@@ -52,11 +54,15 @@ class BlockList:
             if self._until.get(ref) == end:
                 del self._until[ref]
         BLOCKS_ACTIVE.set(len(self._until))
+        if self._strikes is not None:
+            self._strikes.forget_expired()
 
-    def is_blocked(self, ref: StreamRef) -> bool:
-        """Whether `ref` may not publish now."""
+    def is_blocked(self, ref: StreamRef, address: str | None = None) -> bool:
+        """Whether `ref` may not publish now, from this address if it is known."""
         until = self._until.get(ref)
-        return until is not None and until > self._clock.now().timestamp()
+        if until is not None and until > self._clock.now().timestamp():
+            return True
+        return self._strikes is not None and self._strikes.is_barred(ref, address)
 
     def __len__(self) -> int:
         return len(self._until)

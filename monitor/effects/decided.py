@@ -12,6 +12,7 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.effects.strikes import Striking
 from monitor.protocol.decision import Reason
 from monitor.store import blocks
 from monitor.store import effects as effect_rows
@@ -55,11 +56,13 @@ class DecidedEffects:
             cut is verified; a longer block is the protocol's to ask for.
         is_paused: Whether containment is paused on the media server of this name: then nobody is barred. What a pause
             has kept from being written, `make_up` writes after it.
+        strikes: What a block under a grave policy leads to; None where there are no strikes.
     """
 
     alerts: AlertQueue
     cut_guard_s: float
     is_paused: Callable[[str], bool] = _never
+    strikes: Striking | None = None
 
     async def write(
         self, connection: AsyncConnection, effects: Sequence[EffectRecord], incident: IncidentRecord, reason: Reason
@@ -121,6 +124,8 @@ class DecidedEffects:
                 # Asked for again, a block is renewed: one publisher, one block in force.
                 await blocks.lift_of_incident(connection, incident.id, at=at, by="protocol", why="renewed")
                 await self._block(connection, effect, incident, until=until, why=why)
+                if self.strikes is not None:
+                    await self.strikes.of_block(connection, effect, incident)
             case EffectKind.RELEASE:
                 # Whoever is shown again must not vanish again by a hold that has not come to its end.
                 await effect_rows.withdraw(connection, incident.id, EffectKind.HOLD, at=at)
@@ -137,6 +142,8 @@ class DecidedEffects:
                 await effect_rows.withdraw(connection, incident.id, EffectKind.CUT, at=at)
                 await effect_rows.withdraw_paused(connection, incident.id, EffectKind.BLOCK, at=at)
                 await blocks.lift_of_incident(connection, incident.id, at=at, by="protocol", why=why)
+                if self.strikes is not None:
+                    await self.strikes.lift_of_incident(connection, incident.id, at=at, why=why)
             case EffectKind.REQUEST_REVIEW:
                 within_s = effect.parameters.get("within_s")
                 return replace(incident, review_due_at=None if within_s is None else at + float(within_s))

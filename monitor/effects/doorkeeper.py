@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
@@ -37,7 +37,7 @@ class Doorkeeper:
         clock: Clock,
         *,
         dry_run_servers: Collection[str],
-        has_incident: Callable[[str], bool],
+        is_contained: Callable[[str], bool],
         restraints: Restraints | None = None,
     ) -> None:
         """Hold to `blocks`.
@@ -47,70 +47,80 @@ class Doorkeeper:
             blocks: Who is barred.
             clock: For the time between attempts.
             dry_run_servers: Where nothing is cut, and only said what would have been.
+            is_contained: Whether an incident on the stream of this id has asked for a cut or a block itself.
             restraints: While containment is paused on a media server, nobody is cut there; None if it never is.
-            has_incident: Whether an incident is open on the stream of this id.
         """
         self._database = database
         self._blocks = blocks
         self._dry_run_servers = dry_run_servers
-        self._has_incident = has_incident
+        self._is_contained = is_contained
         self._restraints = restraints
         self._clock = clock
-        self._live: asyncio.Queue[tuple[MediaServer, LiveStream]] = asyncio.Queue()
+        self._live: asyncio.Queue[tuple[MediaServer, LiveStream, bool]] = asyncio.Queue()
 
-    def on_live(self, server: MediaServer, live: LiveStream) -> None:
-        """Look at a publication that was not there before; returns at once."""
-        if not self._is_ours(live):
+    def on_live(self, server: MediaServer, live: LiveStream, *, by_hand: bool = False) -> None:
+        """Look at a publication that was not there before, or whose publisher was barred `by_hand` meanwhile.
+
+        A person's decision is carried out whatever a protocol does. Returns at once.
+        """
+        if not self._is_ours(live, by_hand=by_hand):
             return
         dry_run = server.name in self._dry_run_servers
         log.warning("barred_publisher_is_live", stream_id=live.ref.stream_id, server=server.name, dry_run=dry_run)
         if not dry_run and server.capabilities.cut:
-            self._live.put_nowait((server, live))
+            self._live.put_nowait((server, live, by_hand))
 
     async def run(self) -> None:
         """Cut until cancelled, side by side: one server that does not answer must not shelter the others' streams."""
         async with asyncio.TaskGroup() as group:
             while True:
-                server, live = await self._live.get()
-                group.create_task(self._throw_out(server, live))
+                server, live, by_hand = await self._live.get()
+                group.create_task(self._throw_out(server, live, by_hand=by_hand))
 
-    async def _throw_out(self, server: MediaServer, live: LiveStream) -> None:
+    async def _throw_out(self, server: MediaServer, live: LiveStream, *, by_hand: bool) -> None:
+        reason = "still_live"
         while self._restraints is not None and self._restraints.is_paused(server.name):
             await self._restraints.wait_a_little()
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await self._clock.sleep(_RETRY_S)
-            if not self._is_ours(live):
+            if not self._is_ours(live, by_hand=by_hand):
                 return
             try:
                 result = await server.cut(live.ref, live.session)
             except MediaServerError as error:
                 log.warning("barred_publisher_not_cut", stream_id=live.ref.stream_id, reason=error.reason)
+                reason = error.reason
                 if not error.retryable:
-                    return
+                    break
             except Exception:
                 log.exception("barred_publisher_not_cut", stream_id=live.ref.stream_id, reason="internal_error")
-                return
+                reason = "internal_error"
+                break
             else:
                 if result.verified:
-                    await self._note(live, dropped=result.matched)
+                    log.info("barred_publisher_cut", stream_id=live.ref.stream_id, dropped=result.matched)
+                    await self._note(live, "block_enforced", {"dropped": result.matched})
                     return
+        log.error("barred_publisher_stays_live", stream_id=live.ref.stream_id, reason=reason)
+        await self._note(live, "block_not_enforced", {"reason": reason})
 
-    def _is_ours(self, live: LiveStream) -> bool:
-        return self._blocks.is_blocked(live.ref) and not self._has_incident(live.ref.stream_id)
+    def _is_ours(self, live: LiveStream, *, by_hand: bool = False) -> bool:
+        if not self._blocks.is_blocked(live.ref, live.publisher_address):
+            return False
+        return by_hand or not self._is_contained(live.ref.stream_id)
 
-    async def _note(self, live: LiveStream, *, dropped: int) -> None:
-        log.info("barred_publisher_cut", stream_id=live.ref.stream_id, dropped=dropped)
+    async def _note(self, live: LiveStream, action: str, detail: Mapping[str, int | str]) -> None:
         try:
             async with self._database.transaction() as connection:
                 await audit.append(
                     connection,
                     at=self._clock.now().timestamp(),
                     actor="daemon",
-                    action="block_enforced",
+                    action=action,
                     incident_id=None,
-                    detail={"stream_id": live.ref.stream_id, "dropped": dropped},
+                    detail={"stream_id": live.ref.stream_id, **detail},
                 )
         except StoreError:
             STORE_FAILURES.inc()
-            log.exception("block_enforced_not_stored", stream_id=live.ref.stream_id)
+            log.exception("block_enforcement_not_stored", stream_id=live.ref.stream_id)

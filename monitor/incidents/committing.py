@@ -25,6 +25,7 @@ from monitor.store.blocks import BlockRecord
 from monitor.store.database import Database
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
+from monitor.store.strikes import StrikeRecord
 from monitor.vocabulary import StreamRef
 
 _T = TypeVar("_T")
@@ -49,6 +50,10 @@ class EngineListener(Protocol):
 
     def block_changed(self, ref: StreamRef, until: float | None) -> None:
         """This publisher is barred until this Unix time, or, with None, not at all."""
+        ...
+
+    def strikes_changed(self, records: Sequence[StrikeRecord]) -> None:
+        """These strikes are as they are here: new, or lifted."""
         ...
 
 
@@ -96,8 +101,7 @@ class Committer:
         if len(self.journal):
             for written in await to_its_end(self.journal.write(now=now)):
                 record = written.incident.record
-                if written.bars:
-                    self._listener.block_changed(record.ref, written.barred_until)
+                self._tell(written)
                 self._listener.committed(self._book.get(record.id) or written.incident, written.decision)
         if not len(self.journal):
             self.behind.clear()
@@ -128,9 +132,13 @@ class Committer:
         if written is not None:
             self._book.remember(written.incident)
             self._note(written.incident, step.decision)
-            if written.bars:
-                self._listener.block_changed(written.incident.record.ref, written.barred_until)
+            self._tell(written)
             self._listener.committed(written.incident, step.decision)
+
+    def _tell(self, written: Written) -> None:
+        if written.bars:
+            self._listener.block_changed(written.incident.record.ref, written.barred_until)
+            self._listener.strikes_changed(written.strikes)
 
     def _act(self, step: Step, refusal: StoreError | None) -> None:
         effects = step.effects()

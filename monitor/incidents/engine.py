@@ -22,12 +22,14 @@ from monitor.incidents.records import (
     StreamContext,
     apply_decision,
     begin_record,
+    cited,
     definition_of,
     state_of,
 )
 from monitor.incidents.turns import Turns
 from monitor.incidents.writing import Ended, Step, write_late_outcome
 from monitor.metrics import DEADLINE_LAG
+from monitor.policies import Policies
 from monitor.protocol.decision import Decision
 from monitor.protocol.definition import Definition
 from monitor.protocol.events import (
@@ -46,7 +48,7 @@ from monitor.protocol.events import (
     WatchChanged,
 )
 from monitor.protocol.step import begin, step
-from monitor.store import blocks
+from monitor.store import blocks, strikes
 from monitor.store import effects as effect_rows
 from monitor.store import incidents as incident_rows
 from monitor.store.database import Database
@@ -56,6 +58,7 @@ from monitor.vocabulary import StreamRef
 
 _STORE_RETRY_S = 1.0
 _LONGEST_SLEEP_S = 30.0
+_NO_POLICIES = Policies()
 
 log = structlog.get_logger()
 
@@ -67,8 +70,24 @@ class IncidentEngine:
     `monitor.incidents.journal`. Whoever is cancelled while a decision is written waits for its end: store and memory never part.
     """
 
-    def __init__(self, database: Database, clock: Clock, decided: DecidedEffects, listener: EngineListener) -> None:
-        """Keep incidents in `database`; `decided` writes the rows of effects, `listener` hears of every commit."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        decided: DecidedEffects,
+        listener: EngineListener,
+        policies: Policies = _NO_POLICIES,
+    ) -> None:
+        """Keep incidents in `database`.
+
+        Args:
+            database: The store.
+            clock: For deadlines.
+            decided: Writes the rows of effects.
+            listener: Hears of every commit.
+            policies: What incidents come under.
+        """
+        self._policies = policies
         self._database = database
         self._clock = clock
         self._listener = listener
@@ -92,6 +111,8 @@ class IncidentEngine:
                 asked = await effect_rows.last_requests(connection, record.id)
                 self._book.remember(OpenIncident(record, state_of(record, deadlines, asked), definitions[digest]))
             active = await blocks.active(connection, at=self._now())
+            standing = await strikes.all_standing(connection, at=self._now())
+        self._listener.strikes_changed(standing)
         self._listener.blocks_loaded(active)
         if len(self._book):
             log.info("incidents_taken_up", incidents=len(self._book))
@@ -190,6 +211,8 @@ class IncidentEngine:
             async with self._database.transaction() as connection:
                 await change(connection)
                 until = await blocks.end_of(connection, ref, at=self._now())
+                struck = await strikes.of_blocks(connection, ref, at=self._now())
+            self._listener.strikes_changed(struck)
             self._listener.block_changed(ref, until)
 
         async with self._turns.of(ref.stream_id):
@@ -289,7 +312,7 @@ class IncidentEngine:
             return None
         record = begin_record(str(uuid4()), context, now=self._now())
         fresh = OpenIncident(record, decision.after, context.definition)
-        begun = Step(applied(fresh, decision, event, now), decision, event, actor="protocol", begins=True)
+        begun = Step(self._applied(fresh, decision, event, now), decision, event, actor="protocol", begins=True)
         await self._committer.commit(begun)
         return decision
 
@@ -325,15 +348,15 @@ class IncidentEngine:
         decision = step(incident.definition, incident.state, event, now)
         unchanged = decision.after == incident.state and not decision.effects
         if always or not unchanged or isinstance(event, DetectionRaised):
-            changed = applied(incident, decision, event, now)
+            changed = self._applied(incident, decision, event, now)
             await self._committer.commit(Step(changed, decision, event, actor, ended=ended), durable=durable)
         return decision
 
+    def _applied(self, incident: OpenIncident, decision: Decision, event: Event, now: float) -> OpenIncident:
+        """Return an incident as it stands after a decision."""
+        record = apply_decision(incident.record, decision, event, incident.definition, now=now)
+        record = replace(record, policy=cited(record, decision, event, self._policies))
+        return replace(incident, record=record, state=decision.after)
+
     def _now(self) -> float:
         return self._clock.now().timestamp()
-
-
-def applied(incident: OpenIncident, decision: Decision, event: Event, now: float) -> OpenIncident:
-    """Return an incident as it stands after a decision."""
-    record = apply_decision(incident.record, decision, event, incident.definition, now=now)
-    return replace(incident, record=record, state=decision.after)

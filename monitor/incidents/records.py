@@ -8,9 +8,11 @@ from enum import Enum
 from typing import Any
 
 from monitor.errors import StoreError
+from monitor.policies import Policies, Policy
 from monitor.protocol.decision import Decision, IncidentState, Reason
 from monitor.protocol.definition import Definition, OnReview
-from monitor.protocol.events import DetectionRaised, Event, Reviewed
+from monitor.protocol.events import DetectionRaised, Event, Reviewed, UserReported
+from monitor.protocol.words import CONTAINS
 from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import EffectKind, Posture, Severity, StreamRef
 
@@ -120,6 +122,25 @@ def apply_decision(
     if not awaits_review(definition, after.state):
         changed = replace(changed, review_due_at=None)
     return changed
+
+
+def cited(record: IncidentRecord, decision: Decision, event: Event, policies: Policies) -> str | None:
+    """Return the code of the policy that an incident comes under after `decision`.
+
+    What the protocol names counts first, then the detection that the incident is about, then the first report; and what
+    contains somebody always cites one, if there is any.
+    """
+    for request in reversed(decision.effects):
+        if (named := request.parameters.get("policy")) is not None:
+            return str(named)
+    found: Policy | None = None
+    if isinstance(event, DetectionRaised) and event.label == record.label:
+        found = policies.of_label(event.label)
+    elif isinstance(event, UserReported) and record.policy is None:
+        found = policies.of_category(event.category)
+    if found is None and record.policy is None and any(request.kind in CONTAINS for request in decision.effects):
+        found = policies.otherwise
+    return record.policy if found is None else found.code
 
 
 def awaits_review(definition: Definition, state: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +14,11 @@ from monitor.effects.port import EffectResult
 from monitor.incidents.records import OpenIncident, event_detail
 from monitor.protocol.decision import Decision
 from monitor.protocol.events import Event
-from monitor.store import audit, blocks
+from monitor.store import audit, blocks, strikes
 from monitor.store import effects as effect_rows
 from monitor.store import incidents as incident_rows
 from monitor.store.effects import EffectRecord
+from monitor.store.strikes import StrikeRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a transaction left: the incident, whether blocks of its publisher were touched, and until when it is barred."""
+    """What a transaction left: the incident, whether blocks of its publisher were touched, until when it is barred, its strikes."""
 
     incident: OpenIncident
     decision: Decision
     bars: bool
     barred_until: float | None
+    strikes: Sequence[StrikeRecord] = ()
 
 
 async def is_written(connection: AsyncConnection, step: Step) -> bool:
@@ -131,6 +134,7 @@ async def write_step(
         decision=decision,
         bars=bars,
         barred_until=await blocks.end_of(connection, record.ref, at=now) if bars else None,
+        strikes=await strikes.of_incident(connection, record.id) if bars else (),
     )
 
 
@@ -167,6 +171,7 @@ def _audit_detail(step: Step, stored_at: float | None) -> dict[str, Any]:
         "protocol": record.protocol,
         "definition": record.definition_digest,
         "model": record.model,
+        "policy": record.policy,
         "dry_run": record.dry_run,
         "caused_by": event_detail(step.event),
     }

@@ -171,6 +171,16 @@ class Definition:
         return frozenset(in_guards | in_triggers)
 
     @property
+    def policies(self) -> frozenset[str]:
+        """The code of every policy that an effect names, so that they can be compared with the configured ones."""
+        return frozenset(
+            str(effect.parameters["policy"])
+            for state in self.states.values()
+            for effect in (*state.enter, *(one for transition in state.transitions for one in transition.effects))
+            if effect.parameters.get("policy") is not None
+        )
+
+    @property
     def viewer_limits(self) -> tuple[int, ...]:
         """Every number of viewers that makes a difference, rising."""
         in_guards = {guard.count for guard in self._guards() if isinstance(guard, ViewersAtLeast)}

@@ -246,6 +246,8 @@ class _Reader:
                 parameters[f"{key}_s"] = self._duration_s(text, place)
             elif key == "people":
                 parameters[key] = self._people(text, place)
+            elif key == "policy":
+                parameters[key] = self._name(text, place)
             else:
                 parameters[key] = self._word(text, place, _EFFECT_WORDS[key])
         if kind == EffectKind.ALERT:

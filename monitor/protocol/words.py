@@ -146,6 +146,7 @@ class EffectWord:
 
 
 _WITHIN = "how long it is tried; the configured time if left out"
+_POLICY = "code of the policy that this enforces; that of the incident's detection or report if left out"
 _RETRY = "how long to wait between two tries; rising from 100 ms to 2 s if left out"
 
 EFFECTS: Final[Mapping[str, EffectWord]] = {
@@ -153,7 +154,9 @@ EFFECTS: Final[Mapping[str, EffectWord]] = {
         "keep the last minute as evidence", {"within": "how long it is tried; once if left out", "retry": _RETRY}
     ),
     EffectKind.ALERT.value: EffectWord(
-        "tell every receiver", {"event": "why, from the list below", "priority": "`normal` or `crisis`"}, ("event",)
+        "tell every receiver",
+        {"event": "why, from the list below", "priority": "`normal` or `crisis`", "policy": _POLICY},
+        ("event",),
     ),
     EffectKind.REQUEST_REVIEW.value: EffectWord(
         "ask a responder to decide",
@@ -165,7 +168,12 @@ EFFECTS: Final[Mapping[str, EffectWord]] = {
     ),
     EffectKind.HOLD.value: EffectWord(
         "let nobody see the stream while its encoder stays connected, and verify that; `release` takes it back",
-        {"within": _WITHIN, "retry": _RETRY, "else": "`cut`: cut instead on a media server that cannot hold"},
+        {
+            "within": _WITHIN,
+            "retry": _RETRY,
+            "else": "`cut`: cut instead on a media server that cannot hold",
+            "policy": _POLICY,
+        },
     ),
     EffectKind.RELEASE.value: EffectWord(
         "show a held stream again; a stream that is not held is left alone", {"within": _WITHIN, "retry": _RETRY}
@@ -176,9 +184,14 @@ EFFECTS: Final[Mapping[str, EffectWord]] = {
             "for": "how long afterwards to cut again if the encoder comes back; the configured time if left out",
             "within": _WITHIN,
             "retry": _RETRY,
+            "policy": _POLICY,
         },
     ),
-    EffectKind.BLOCK.value: EffectWord("refuse the publisher's return", {"for": "how long"}, ("for",)),
+    EffectKind.BLOCK.value: EffectWord(
+        "refuse the publisher's return; under a policy of the tiers in `strikes.tiers` also a strike, which `unblock` takes back",
+        {"for": "how long", "policy": _POLICY},
+        ("for",),
+    ),
     EffectKind.UNBLOCK.value: EffectWord("lift the block of this stream", {}),
     EffectKind.SHARE.value: EffectWord("tell partners what to look out for; needs partners to be configured", {}),
 }

@@ -50,6 +50,7 @@ class IncidentRecord:
     review_people: int = 1
     review_confirmed_by: Sequence[str] = field(default_factory=list)
     review_reason: str | None = None
+    policy: str | None = None
 
     @property
     def ref(self) -> StreamRef:

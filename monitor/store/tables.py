@@ -75,6 +75,7 @@ incident = Table(
     Column("review_people", Integer, nullable=False, server_default="1"),
     Column("review_confirmed_by", JSON, nullable=False, server_default="[]"),
     Column("review_reason", String(32), nullable=True),
+    Column("policy", String(48), nullable=True),
     Index("ix_incident_open", "closed_at", "opened_at"),
     Index("ix_incident_stream", "stream_id", "closed_at"),
     comment="One run of a protocol on one stream.",
@@ -201,6 +202,49 @@ review_wait = Table(
     Column("step", Integer, nullable=False),
     Column("next_at", Float, nullable=False, index=True),
     comment="Reviews that nobody has decided: which group of responders has it, and when the next one is told.",
+)
+
+strike = Table(
+    "strike",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("server", String(48), nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("stream_id", String(80), nullable=True),
+    Column("stream_hash", String(32), nullable=True, index=True),
+    Column("account_hash", String(32), nullable=True, index=True),
+    Column("address_hash", String(32), nullable=True, index=True),
+    Column("policy", String(48), nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("context", String(16), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("decided_at", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("incident_id", String(36), nullable=True, index=True),
+    Column("effect_id", String(36), nullable=True, unique=True),
+    Column("by", String(200), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("lifted_at", Float, nullable=True),
+    Column("lifted_by", String(200), nullable=True),
+    Column("lifted_why", Text, nullable=True),
+    Index("ix_strike_standing", "lifted_at", "expires_at"),
+    comment="Offences that count against a publisher, who is known by keyed hashes only.",
+)
+
+report = Table(
+    "report",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("stream_id", String(80), nullable=False, index=True),
+    Column("incident_id", String(36), nullable=True, index=True),
+    Column("category", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("token", String(200), nullable=False),
+    Column("reporter_hash", String(32), nullable=False),
+    Column("live", Boolean, nullable=False),
+    comment="Reports by users.",
 )
 
 writer = Table(

@@ -11,8 +11,12 @@ from monitor.units import parse_duration_s
 from monitor.vocabulary import ReviewDecision, ReviewReason, StreamRef
 from monitor.web import keys
 from monitor.web.body import clean_text
+from monitor.web.enforcement_values import BlockView
 from monitor.web.people_port import Happening, Standing
-from monitor.web.port import BlockView, ReviewOutcome, ReviewResult
+from monitor.web.port import (
+    ReviewOutcome,
+    ReviewResult,
+)
 from monitor.web.refusals import Refusal, RequestRefused
 from monitor.web.settings import Role
 
@@ -170,14 +174,14 @@ async def unblock(request: web.Request, stream_id: str, why: str) -> None:
     _log.info("block_removed", stream_id=ref.stream_id, by=by)
 
 
-def checked_why(text: str) -> str:
+def checked_why(text: str, *, field: str = "why") -> str:
     """Return a person's reason, trimmed.
 
     Raises:
         RequestRefused: too short, too long, or with control characters.
     """
     return clean_text(
-        text, field="why", min_characters=WHY_MIN_CHARACTERS, max_characters=WHY_MAX_CHARACTERS, mend=WHY_MEND
+        text, field=field, min_characters=WHY_MIN_CHARACTERS, max_characters=WHY_MAX_CHARACTERS, mend=WHY_MEND
     )
 
 

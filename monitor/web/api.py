@@ -7,26 +7,21 @@ from aiohttp import web
 
 import monitor
 from monitor.vocabulary import StreamRef
-from monitor.web import actions, keys, wire
+from monitor.web import actions, enforcement, keys, wire
 from monitor.web.body import clean_text, decode_json, read_body, require_json
 from monitor.web.keys import Area, Route
 from monitor.web.order import by_urgency
 from monitor.web.port import ReviewOutcome
 from monitor.web.refusals import Refusal, RequestRefused
+from monitor.web.replies import json_reply
 from monitor.web.settings import Role
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
 
-_encoder = msgspec.json.Encoder()
 _review_decoder = msgspec.json.Decoder(wire.ReviewBody)
 _block_decoder = msgspec.json.Decoder(wire.BlockBody)
 _unblock_decoder = msgspec.json.Decoder(wire.UnblockBody)
-
-
-def json_reply(value: msgspec.Struct, *, status: int = 200) -> web.Response:
-    """Return `value` as JSON."""
-    return web.Response(body=_encoder.encode(value), status=status, content_type="application/json")
 
 
 def error_reply(refused: RequestRefused) -> web.Response:
@@ -174,4 +169,5 @@ ROUTES = (
     Route("GET", "/api/v1/blocks", get_blocks, Area.API, Role.VIEWER),
     Route("POST", "/api/v1/blocks", post_block, Area.API, Role.ADMIN),
     Route("DELETE", "/api/v1/blocks/{stream_id}", delete_block, Area.API, Role.ADMIN),
+    *enforcement.ROUTES,
 )

@@ -13,6 +13,7 @@ from monitor.clock import Clock
 from monitor.errors import StoreError
 from monitor.web import api, gate, health, keys, pages, quiet
 from monitor.web.auth import READ_METHODS, Authenticator, Via, refuse_cross_site
+from monitor.web.enforcement_port import ReportService, StrikeService
 from monitor.web.keys import Area, Route
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
@@ -52,6 +53,8 @@ def main_app(
     quiet_service: QuietService,
     gate_service: GateService,
     clock: Clock,
+    strikes: StrikeService | None = None,
+    reports: ReportService | None = None,
 ) -> web.Application:
     """Return page, API, metrics and health; and the gate, unless that has an address of its own."""
     routes: Iterable[Route] = (*pages.ROUTES, *api.ROUTES, *quiet.ROUTES, *health.ROUTES)
@@ -62,6 +65,10 @@ def main_app(
     app[keys.BLOCKS] = blocks
     app[keys.QUIET] = quiet_service
     app[keys.GATE] = gate_service
+    if strikes is not None:
+        app[keys.STRIKES] = strikes
+    if reports is not None:
+        app[keys.REPORTS] = reports
     live = app[keys.LIVE] = LiveFeed(daemon)
     app[keys.OVERVIEW] = Overview(daemon, incidents, clock)
     pages.set_up_templates(app)

@@ -32,8 +32,8 @@ _NOT_FOR_ADAPTERS = frozenset({"authorization", "cookie"})
 async def ask(request: web.Request) -> web.Response:
     """Answer one gate request and close the connection: nginx-rtmp decides only when the hook hangs up.
 
-    Bad input is refused with the adapter's own denial. A failure of our own lets the publisher through: a broken
-    monitor must not take live streaming down.
+    Bad input is refused with the adapter's own denial. A failure of our own lets the publisher through, unless
+    `web.gate_when_unsure` says otherwise: a broken monitor must not take live streaming down.
     """
     began_s = time.perf_counter()
     server_name = request.match_info["server"]
@@ -53,8 +53,12 @@ async def ask(request: web.Request) -> web.Response:
     except Exception as error:  # noqa: BLE001 - whatever broke, live streaming goes on
         metrics.GATE_DECISIONS.labels("error").inc()
         # Without the traceback's message: it may quote the request.
-        _log.error("gate_failed_open", server=server_name, error=type(error).__name__)
-        reply = gate.reply(server_name, allow=True) or GateReply(200)
+        if request.app[keys.SETTINGS].gate_fails_closed:
+            _log.error("gate_failed_closed", server=server_name, error=type(error).__name__)
+            reply = denial
+        else:
+            _log.error("gate_failed_open", server=server_name, error=type(error).__name__)
+            reply = gate.reply(server_name, allow=True) or GateReply(200)
     metrics.GATE_SECONDS.observe(time.perf_counter() - began_s)
     response = web.Response(status=reply.status, body=reply.body, headers={"Content-Type": reply.content_type})
     response.force_close()

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from monitor.clock import Clock
 from monitor.web.auth import Authenticator, Principal
+from monitor.web.enforcement_port import ReportService, StrikeService
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
 from monitor.web.people_port import QuietService
@@ -47,6 +48,8 @@ INCIDENTS = web.AppKey("incidents", IncidentService)
 BLOCKS = web.AppKey("blocks", BlockService)
 QUIET = web.AppKey("quiet", QuietService)
 GATE = web.AppKey("gate", GateService)
+STRIKES = web.AppKey("strikes", StrikeService)
+REPORTS = web.AppKey("reports", ReportService)
 LIVE = web.AppKey("live", LiveFeed)
 OVERVIEW = web.AppKey("overview", Overview)
 ROUTES = web.AppKey("routes", dict[tuple[str, str], Route])

@@ -83,7 +83,9 @@ class Overview:
             "blind": [stream for stream in streams if stream.freshness is Freshness.BLIND],
             "awaiting": sorted(
                 (incident for incident in opened if incident.reviewable),
+                # What somebody saw with their own eyes does not wait behind what a model found.
                 key=lambda incident: (
+                    not incident.reports,
                     incident.review_due is None,
                     incident.review_due or incident.opened_at,
                     -incident.severity,

@@ -28,6 +28,7 @@ from monitor.vocabulary import (
     StreamRef,
     WatchState,
 )
+from monitor.web.enforcement_values import BlockView, NewBlock, PolicyView, ReportView
 from monitor.web.people_port import Standing
 
 
@@ -121,6 +122,9 @@ class IncidentView:
         decisions: What a responder may decide now.
         people: How many people must confirm.
         confirmed_by: Who has confirmed so far, while more people must.
+        policy: The rule that is enforced, if one is known.
+        reports: How often users reported the stream in this incident.
+        strikes: How many strikes stood against the publisher when it began, or do now.
     """
 
     incident_id: str
@@ -142,6 +146,9 @@ class IncidentView:
     decisions: Sequence[ReviewDecision] = (ReviewDecision.CONFIRM, ReviewDecision.DISMISS)
     people: int = 1
     confirmed_by: Sequence[str] = ()
+    policy: PolicyView | None = None
+    reports: int = 0
+    strikes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +233,7 @@ class IncidentDetail:
     deliveries: Sequence[DeliveryView] = ()
     evidence: Sequence[EvidenceView] = ()
     standing: Standing = field(default_factory=Standing)
+    reports: Sequence[ReportView] = ()
 
 
 class ReviewOutcome(StrEnum):
@@ -259,26 +267,6 @@ class ReviewResult:
     confirmed_by: Sequence[str] = ()
     people: int = 1
     standing: Standing | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BlockView:
-    """One publisher name that may not publish.
-
-    Attributes:
-        ref: Which stream; shown as `title` only, because names may be secret.
-        until: When the block ends; None for never.
-        by: Responder's name or ``protocol``.
-        incident_id: The incident that led to it, if any.
-    """
-
-    ref: StreamRef
-    title: str
-    since: datetime
-    until: datetime | None
-    by: str
-    why: str
-    incident_id: str | None = None
 
 
 class DaemonView(Protocol):
@@ -368,6 +356,10 @@ class BlockService(Protocol):
 
     async def add(self, ref: StreamRef, *, until: datetime | None, by: str, why: str) -> BlockView:
         """Block, or prolong or shorten the block in force; durable on return."""
+        ...
+
+    async def add_many(self, blocks: Sequence[NewBlock], *, by: str) -> None:
+        """Block as `add` does, all in one transaction."""
         ...
 
     async def remove(self, ref: StreamRef, *, by: str, why: str) -> bool:

@@ -32,6 +32,8 @@ class Refusal(StrEnum):
     NOT_BLOCKED = "not_blocked"
     NOT_PAUSED = "not_paused"
     UNKNOWN_SILENCE = "unknown_silence"
+    UNKNOWN_STRIKE = "unknown_strike"
+    TOO_MANY_REPORTS = "too_many_reports"
     TOO_MANY_PAGES = "too_many_pages"
     STORE_FAILED = "store_failed"
     INTERNAL = "internal"
@@ -60,6 +62,8 @@ STATUS = {
     Refusal.NOT_BLOCKED: 404,
     Refusal.NOT_PAUSED: 404,
     Refusal.UNKNOWN_SILENCE: 404,
+    Refusal.UNKNOWN_STRIKE: 404,
+    Refusal.TOO_MANY_REPORTS: 429,
     Refusal.TOO_MANY_PAGES: 503,
     Refusal.STORE_FAILED: 503,
     Refusal.INTERNAL: 500,

@@ -13,6 +13,7 @@ from aiohttp import web
 from monitor.clock import Clock, SystemClock
 from monitor.errors import ConfigError, Problem
 from monitor.web.app import gate_app, main_app
+from monitor.web.enforcement_port import ReportService, StrikeService
 from monitor.web.people_port import QuietService
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.settings import Listen, WebSettings
@@ -45,6 +46,8 @@ class WebServer:
         quiet: QuietService,
         gate: GateService,
         clock: Clock | None = None,
+        strikes: StrikeService | None = None,
+        reports: ReportService | None = None,
     ) -> None:
         clock = clock or SystemClock()
         self._settings = settings
@@ -56,6 +59,8 @@ class WebServer:
             quiet_service=quiet,
             gate_service=gate,
             clock=clock,
+            strikes=strikes,
+            reports=reports,
         )
         self._gate_app = (
             None if settings.gate_listen is None else gate_app(settings, daemon=daemon, gate_service=gate, clock=clock)

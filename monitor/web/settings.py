@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Self
 
-from monitor.config.models import Secret, WebSection
+from monitor.config.models import WebSection
+from monitor.config.section import Secret
 from monitor.errors import ConfigError, Problem
 
 MIN_TOKEN_CHARACTERS = 16
@@ -17,6 +18,7 @@ MIN_TOKEN_CHARACTERS = 16
 class Role(IntEnum):
     """What somebody may do; each role may also do what lower ones may."""
 
+    REPORTER = 0
     VIEWER = 1
     RESPONDER = 2
     ADMIN = 3
@@ -72,6 +74,7 @@ class WebSettings:
     gate_token: str | None = field(default=None, repr=False)
     tokens: tuple[AccessToken, ...] = ()
     max_body_bytes: int = 64 * 1024
+    gate_fails_closed: bool = False
 
     @classmethod
     def from_config(cls, section: WebSection, resolve: Callable[[Secret], str]) -> Self:
@@ -89,6 +92,7 @@ class WebSettings:
                 for entry in section.tokens
             ),
             max_body_bytes=section.max_body,
+            gate_fails_closed=section.gate_when_unsure == "fail_closed",
         )
         problems = settings.problems()
         if problems:

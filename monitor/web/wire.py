@@ -12,7 +12,9 @@ import msgspec
 from monitor.vocabulary import ReviewReason
 from monitor.web import port
 from monitor.web.display import displayable, displayable_lines
+from monitor.web.enforcement_values import BlockView
 from monitor.web.people_port import Standing
+from monitor.web.policy_wire import Policy, Report, policy, report
 
 
 class ReviewBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -98,6 +100,9 @@ class Incident(msgspec.Struct, frozen=True):
     decisions: Sequence[str]
     people: int
     confirmed_by: Sequence[str]
+    policy: Policy | None
+    reports: int
+    strikes: int
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -163,6 +168,7 @@ class IncidentHistory(msgspec.Struct, frozen=True):
     evidence: Sequence[Evidence]
     happened: Sequence[Happening]
     undo: Sequence[Undo]
+    reports: Sequence[Report]
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -303,6 +309,9 @@ def incident(view: port.IncidentView) -> Incident:
         decisions=[decision.value for decision in view.decisions],
         people=view.people,
         confirmed_by=[displayable(by) for by in view.confirmed_by],
+        policy=None if view.policy is None else policy(view.policy),
+        reports=view.reports,
+        strikes=view.strikes,
     )
 
 
@@ -365,10 +374,11 @@ def history(detail: port.IncidentDetail) -> IncidentHistory:
         evidence=[_evidence(package) for package in detail.evidence],
         happened=happened(detail.standing),
         undo=undo(detail.standing),
+        reports=[report(one) for one in detail.reports],
     )
 
 
-def block(view: port.BlockView) -> Block:
+def block(view: BlockView) -> Block:
     return Block(
         stream_id=view.ref.stream_id,
         server=view.ref.server,

@@ -22,6 +22,7 @@ from monitor.store import audit, effects, incidents
 from monitor.store.blocks import BlockRecord
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
+from monitor.store.strikes import StrikeRecord
 from monitor.vocabulary import EffectKind, EffectOutcome, Severity, StreamRef
 from tests.fakes.clock import ManualClock
 from tests.fakes.protocols import shipped
@@ -47,6 +48,7 @@ class TakenNotes:
     decisions: list[Decision] = field(default_factory=list)
     blocks: dict[StreamRef, float | None] = field(default_factory=dict)
     loaded: list[BlockRecord] = field(default_factory=list)
+    strikes: dict[str, StrikeRecord] = field(default_factory=dict)
     alerts: list[tuple[str, IncidentRecord, Reason]] = field(default_factory=list)
     unwritten: list[tuple[IncidentRecord, list[EffectKind], float | None]] = field(default_factory=list)
     handed: list[EffectRecord] = field(default_factory=list)
@@ -65,6 +67,9 @@ class TakenNotes:
 
     def blocks_loaded(self, active: Sequence[BlockRecord]) -> None:
         self.loaded = list(active)
+
+    def strikes_changed(self, records: Sequence[StrikeRecord]) -> None:
+        self.strikes |= {record.id: record for record in records}
 
     def block_changed(self, ref: StreamRef, until: float | None) -> None:
         self.blocks[ref] = until

@@ -23,9 +23,9 @@ from monitor.vocabulary import (
     WatchState,
 )
 from monitor.web.changes import ChangeSignal
+from monitor.web.enforcement_values import BlockView, NewBlock
 from monitor.web.people_port import SilenceView
 from monitor.web.port import (
-    BlockView,
     Check,
     DeliveryState,
     DeliveryView,
@@ -250,6 +250,10 @@ class FakeDaemon:
         view = BlockView(ref, f"{ref.app}/{ref.name}", self.clock.now(), until, by, why)
         self.block_views = [view, *(old for old in self.block_views if old.ref != ref)]
         return view
+
+    async def add_many(self, blocks: Sequence[NewBlock], *, by: str) -> None:
+        for one in blocks:
+            await self.add(one.ref, until=one.until, by=by, why=one.why)
 
     async def remove(self, ref: StreamRef, *, by: str, why: str) -> bool:
         self._need_store()

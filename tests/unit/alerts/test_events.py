@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from monitor.alerts.events import IncidentData, IncidentSnapshot, compose, parse, schema_json
+from monitor.policies import Policy
 from monitor.protocol.decision import Reason
 from monitor.store.deliveries import Priority
-from monitor.vocabulary import AlertEvent, Severity
+from monitor.vocabulary import AlertEvent, Category, PolicyTier, Severity
 
 DOCS = Path(__file__).parents[3] / "docs"
+POLICY = Policy("live-violence", "No violence", Category.VIOLENCE, PolicyTier.MOST_SERIOUS)
 SNAPSHOT = IncidentSnapshot(
     incident_id="0190c1d2-0000-7000-8000-000000000001",
     sequence=3,
@@ -36,6 +38,7 @@ SNAPSHOT = IncidentSnapshot(
     drill=False,
     review_due_at=datetime(2026, 3, 15, 12, 10, 2, tzinfo=UTC),
     page_link="https://watch.example/incidents/1",
+    policy=POLICY,
 )
 
 AWARE = st.datetimes(
@@ -63,6 +66,7 @@ SNAPSHOTS = st.builds(
     drill=st.booleans(),
     review_due_at=st.none() | AWARE,
     page_link=st.none() | st.just("https://watch.example/incidents/1"),
+    policy=st.none() | st.just(POLICY),
 )
 
 
@@ -104,6 +108,13 @@ def test_the_whole_event() -> None:
             "page_link": "https://watch.example/incidents/1",
             "paused_until": None,
             "responder_group": None,
+            "policy": {
+                "code": "live-violence",
+                "title": "No violence",
+                "url": None,
+                "category": "violence",
+                "tier": "most_serious",
+            },
         },
     }
     assert (event.id, event.type, event.sequence) == ("effect-1", "livecordon.incident.raised", 3)

@@ -18,6 +18,7 @@ COMMENTED = re.compile(r"(?P<indent>\s*)# (?P<setting>\s*(?:- )?(?:[a-z_]+:(?: .
 ENVIRON = {
     "LIVECORDON_INFERENCE_TOKEN": "for the example",
     "LIVECORDON_NIGHT_SHIFT_TOKEN": "0123456789abcdef",
+    "LIVECORDON_IDENTITY_KEY": "0123456789abcdef" * 2,
     "LIVECORDON_GATE_TOKEN": "0123456789abcdef-gate",
     "LIVECORDON_ALERT_SECRET": "whsec_" + "abcd" * 8,
 }
@@ -30,6 +31,8 @@ NOT_IN_THE_EXAMPLE = {
     "web.gate_token.file",
     "alerts.receivers[].secrets[].file",
     "watch.remote.token.file",
+    "policies[].text",  # excludes url
+    "strikes.key.file",
     "watch.run_as_user",  # must be there, and needs root
 }
 
@@ -84,6 +87,7 @@ def test_every_setting_stands_in_it() -> None:
         "responders.groups",
         "alerts.receivers[].secrets",
         "protocol.rules",
+        "policies",
     }
     assert set(setting_paths()) - shown - parents == NOT_IN_THE_EXAMPLE
 

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from monitor.cli.main import cli
-from monitor.config.models import Config, EmbeddedServer, NginxRtmpServer, Section, StaticServer
+from monitor.config.models import Config, EmbeddedServer, NginxRtmpServer, StaticServer
 from monitor.config.reference import markdown, setting_paths
 from monitor.config.schema import config_schema, keys_at, places_of, schema_text
+from monitor.config.section import Section
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -35,7 +36,20 @@ def test_the_command_prints_both() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    sections = {"log", "web", "store", "watch", "detection", "protocol", "responders", "alerts", "evidence", "effects"}
+    sections = {
+        "log",
+        "web",
+        "store",
+        "watch",
+        "detection",
+        "protocol",
+        "responders",
+        "alerts",
+        "evidence",
+        "effects",
+        "strikes",
+        "reports",
+    }
     for definition in config_schema()["$defs"].values():
         assert definition["description"]
         for name, field in definition["properties"].items():

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from monitor.config.models import Secret
 from monitor.config.secrets import (
     expand_variables,
     missing_variables,
@@ -15,6 +14,7 @@ from monitor.config.secrets import (
     signing_secret_weakness,
     token_weakness,
 )
+from monitor.config.section import Secret
 from monitor.errors import ConfigError
 
 

@@ -29,7 +29,7 @@ class Door:
             self.blocks,
             self.clock,
             dry_run_servers=dry_run_servers,
-            has_incident=lambda stream_id: stream_id in self.incidents,
+            is_contained=lambda stream_id: stream_id in self.incidents,
         )
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from weakref import WeakKeyDictionary
 
 import aiohttp
 import pytest
@@ -8,11 +9,14 @@ import pytest
 from monitor.web.server import WebServer
 from monitor.web.settings import AccessToken, Role, WebSettings
 from tests.fakes.web_daemon import FakeDaemon
+from tests.fakes.web_enforcement import FakeReports, FakeStrikes
 
 VIEWER = "viewer-token-0123456789"
 RESPONDER = "responder-token-0123456789"
 ADMIN = "admin-token-0123456789"
+REPORTER = "reporter-token-0123456789"
 TOKENS = (
+    AccessToken("app", Role.REPORTER, REPORTER),
     AccessToken("vera", Role.VIEWER, VIEWER),
     AccessToken("ana", Role.RESPONDER, RESPONDER),
     AccessToken("root", Role.ADMIN, ADMIN),
@@ -24,8 +28,36 @@ def daemon() -> FakeDaemon:
     return FakeDaemon()
 
 
+_ENFORCING: WeakKeyDictionary[FakeDaemon, tuple[FakeStrikes, FakeReports]] = WeakKeyDictionary()
+
+
+def enforcing(daemon: FakeDaemon) -> tuple[FakeStrikes, FakeReports]:
+    """Return the strikes and reports that are served beside a daemon."""
+    return _ENFORCING.setdefault(daemon, (FakeStrikes(), FakeReports()))
+
+
+@pytest.fixture
+def strikes(daemon: FakeDaemon) -> FakeStrikes:
+    return enforcing(daemon)[0]
+
+
+@pytest.fixture
+def reports(daemon: FakeDaemon) -> FakeReports:
+    return enforcing(daemon)[1]
+
+
 def serve(settings: WebSettings, daemon: FakeDaemon) -> WebServer:
-    return WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon, clock=daemon.clock)
+    return WebServer(
+        settings,
+        daemon=daemon,
+        incidents=daemon,
+        blocks=daemon,
+        quiet=daemon,
+        gate=daemon,
+        clock=daemon.clock,
+        strikes=enforcing(daemon)[0],
+        reports=enforcing(daemon)[1],
+    )
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from monitor.config.models import Secret, TokenEntry, WebSection
+from monitor.config.models import TokenEntry, WebSection
+from monitor.config.section import Secret
 from monitor.errors import ConfigError
 from monitor.web import auth
 from monitor.web.server import WebServer
@@ -39,6 +40,23 @@ MATRIX = [
         (401, 401, 403, 403, 201),
     ),
     ("DELETE", "/api/v1/blocks/studio-0", WHY, (401, 401, 403, 403, 404)),
+    ("GET", "/api/v1/policies", None, (401, 401, 200, 200, 200)),
+    ("GET", "/api/v1/strikes", None, (401, 401, 200, 200, 200)),
+    (
+        "POST",
+        "/api/v1/strikes",
+        {"policy": "live-violence", "context": "none", "why": "a threat", "account": "u1", "server": "studio"},
+        (401, 401, 403, 403, 201),
+    ),
+    ("DELETE", "/api/v1/strikes/strike-9", WHY, (401, 401, 403, 403, 404)),
+    (
+        "POST",
+        "/api/v1/reports",
+        {"stream_id": "studio-0", "category": "hate", "reporter": "u1"},
+        (401, 401, 202, 202, 202),
+    ),
+    ("POST", "/api/v1/blocks/import", {"blocks": ""}, (401, 401, 403, 403, 400)),
+    ("GET", "/api/v1/blocks/export", None, (401, 401, 403, 403, 200)),
     ("GET", "/metrics", None, (401, 401, 200, 200, 200)),
     ("GET", "/events", None, (401, 401, 200, 200, 200)),
     ("GET", "/fragments/overview", None, (401, 401, 200, 200, 200)),

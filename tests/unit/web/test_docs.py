@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.web import api, gate, health, pages, quiet, wire
+from monitor.web import api, enforcement_wire, gate, health, pages, quiet, wire
 from monitor.web.refusals import STATUS, Refusal
 
 TEXT = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
@@ -26,7 +26,12 @@ def test_every_reason_is_documented_with_its_status() -> None:
 
 
 def test_every_field_is_documented() -> None:
-    structs = [value for value in vars(wire).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)]
+    structs = [
+        value
+        for module in (wire, enforcement_wire)
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, msgspec.Struct)
+    ]
     assert len(structs) > 15
     known = set(re.findall(r"`(\w+)`", TEXT)) | set(re.findall(r'"(\w+)":', TEXT))
     missing = {

@@ -107,7 +107,9 @@ async def test_half_a_body_is_given_up_and_others_are_served_meanwhile(
 @pytest.mark.parametrize("half", [b"", b"GET /api", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: b\r\n"])
 async def test_half_a_head_is_hung_up_on(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, half: bytes) -> None:
     monkeypatch.setattr(server_module, "IDLE_TIMEOUT_S", 0.3)
-    async with WebServer(WebSettings(), daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon) as web:
+    async with WebServer(
+        WebSettings(), daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon
+    ) as web:
         await talk(web.url, half)  # Ends only because the server hangs up.
 
 

@@ -89,7 +89,9 @@ async def test_silence_is_broken_by_a_heartbeat(
 
 async def test_open_pages_do_not_hold_up_a_shutdown(daemon: FakeDaemon, http: aiohttp.ClientSession) -> None:
     loop = asyncio.get_running_loop()
-    async with WebServer(WebSettings(), daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon) as web:
+    async with WebServer(
+        WebSettings(), daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon
+    ) as web:
         reply = await http.get(web.url + "/events")
         assert await next_event(reply) == "0"
         began = loop.time()
