@@ -207,8 +207,8 @@ async def test_a_late_decision_shows_the_earlier_one_and_loses_no_words(
     [
         ({"decision": "dismiss", "why": " "}, "why is empty"),
         ({"decision": "dismiss"}, "why is empty"),
-        ({"why": "seen it"}, "decision is neither"),
-        ({"decision": "cut", "why": "seen it"}, "decision is neither"),
+        ({"why": "seen it"}, "there is no such decision"),
+        ({"decision": "cut", "why": "seen it"}, "there is no such decision"),
     ],
 )
 async def test_an_incomplete_form_comes_back_with_the_reason(
