@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 from monitor.clock import SystemClock
-from monitor.config.models import WatchSection
+from monitor.config.watching import WatchSection
 from monitor.daemon.streams import StreamRegistry, WatchedStream
 from monitor.detect.persistence import DetectionRule, Detector, LevelRule
 from monitor.effects.decided import DecidedEffects

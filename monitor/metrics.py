@@ -29,6 +29,27 @@ CLIPS_FALLBACK = Counter("livecordon_clips_fallback_total", "Clips scored by the
 CLASSIFIER_DEGRADED = Gauge(
     "livecordon_classifier_degraded_watchers", "Watchers whose remote model does not answer as it should."
 )
+SHADOW_CLIPS = Counter("livecordon_shadow_clips_total", "Clips for the model beside the acting one.", ["outcome"])
+SHADOW_VERDICTS = Counter(
+    "livecordon_shadow_verdicts_total",
+    "Clips that both models scored, by whether each calls them a hit at a severity.",
+    ["severity", "acting", "shadow"],
+)
+SHADOW_SCORES = Histogram(
+    "livecordon_shadow_score",
+    "Highest score of each clip that both models scored.",
+    ["role"],
+    buckets=(0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98),
+)
+SHADOW_DIFFERENCE = Histogram(
+    "livecordon_shadow_difference_score",
+    "Largest difference between both models' scores of a clip, over the labels that both have.",
+    buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
+)
+SHADOW_CPU = Counter("livecordon_shadow_cpu_seconds_total", "Processor time of the model beside the acting one.")
+SHADOW_FAILURES = Counter(
+    "livecordon_shadow_failures_total", "Watchers that switched the model beside the acting one off because it failed."
+)
 SPOOL_BYTES = Gauge(
     "livecordon_spool_bytes", "Compressed video of each stream's last minute, kept on disk for evidence."
 )
@@ -119,6 +140,7 @@ STORE_UNWRITTEN = Gauge("livecordon_store_unwritten", "Decisions acted upon that
 
 DROP_REASONS = ("superseded", "overload", "stopped", "thinned", "no_classifier")
 RESTART_REASONS = ("exit", "unresponsive", "seam", "fault")
+SHADOW_OUTCOMES = ("scored", "dropped")
 SWAP_OUTCOMES = ("swapped", "refused", "unchanged")
 HTTP_AREAS = ("api", "page", "gate", "health")
 HTTP_CODES = ("2xx", "3xx", "4xx", "5xx")
@@ -129,6 +151,7 @@ DELIVERY_OUTCOMES = ("delivered", "failed", "throttled", "gone", "dead")
 
 def initialise() -> None:
     """Create every combination of closed labels at zero, so that rates and absent-alerts work before the first event."""
+    _initialise_models()
     for freshness in Freshness:
         STREAMS.labels(freshness.value).set(0)
     for severity in (Severity.REVIEW, Severity.ACT):
@@ -140,11 +163,20 @@ def initialise() -> None:
     for reason in RESTART_REASONS:
         WATCHER_RESTARTS.labels(reason)
         CLASSIFIER_RESTARTS.labels(reason)
-    for swap_outcome in SWAP_OUTCOMES:
-        MODEL_SWAPS.labels(swap_outcome)
     for answer in GATE_ANSWERS:
         GATE_DECISIONS.labels(answer)
     for fate in REPORT_OUTCOMES:
         REPORTS.labels(fate)
     for area, code in product(HTTP_AREAS, HTTP_CODES):
         HTTP_REQUESTS.labels(area, code)
+
+
+def _initialise_models() -> None:
+    for outcome in SWAP_OUTCOMES:
+        MODEL_SWAPS.labels(outcome)
+    for outcome in SHADOW_OUTCOMES:
+        SHADOW_CLIPS.labels(outcome)
+    for level, acting, shadow in product((Severity.REVIEW, Severity.ACT), ("yes", "no"), ("yes", "no")):
+        SHADOW_VERDICTS.labels(level.word, acting, shadow)
+    for role in ("acting", "shadow"):
+        SHADOW_SCORES.labels(role)

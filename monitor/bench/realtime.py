@@ -17,7 +17,7 @@ from monitor.clock import Clock, SystemClock, wait_until
 from monitor.errors import LivecordonError
 from monitor.vocabulary import Posture
 from monitor.watch.child import WatcherChild
-from monitor.watch.messages import Observation, StreamStatus, WatcherStats
+from monitor.watch.messages import Observation, OfStream, WatcherStats
 from monitor.watch.settings import WatchSettings
 
 _READY_TIMEOUT_S: Final = 60.0
@@ -44,7 +44,7 @@ class _Heard:
     snapshots: dict[int, list[Snapshot]] = field(default_factory=lambda: defaultdict(list))
     complete: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, _child: WatcherChild, message: Observation | StreamStatus) -> None:
+    def take(self, _child: WatcherChild, message: OfStream) -> None:
         if isinstance(message, Observation):
             self.observations[message.stream_id].append(message)
             if len(self.observations) == self.streams:

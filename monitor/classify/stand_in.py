@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from monitor.classify.adaptation import FedFrom, why_clips_do_not_do
 from monitor.classify.manifest import MANIFEST_NAME, OperatingPoints
 from monitor.classify.onnx_classifier import OnnxClassifier
 from monitor.classify.package import ModelPackage
 from monitor.classify.port import Classifier
 from monitor.errors import ModelPackageError, Problem
 from monitor.video.clip import Clip, ClipSpec
-
-_SPACING_TOLERANCE = 0.35
-"""As far off as sampling itself may be; see `Clip.spacing_honoured`."""
 
 
 class StandIn(Classifier):
@@ -40,13 +36,12 @@ class StandIn(Classifier):
             ModelPackageError: its labels or its clip do not allow that, or its self-test fails.
             ClassifierError: the provider cannot be used.
         """
-        self._spec, self._wanted = of.clip_spec, package.clip_spec
-        self._stride = _stride(self._spec, self._wanted)
+        self._spec = of.clip_spec
         if what := why_it_cannot_stand_in(package, of):
             file = str(package.folder / MANIFEST_NAME)
             mend = f"choose another fallback for {of.name}, or none"
             raise ModelPackageError([Problem(file, "", what, mend)])
-        self._local = OnnxClassifier(package, provider)
+        self._local = FedFrom(OnnxClassifier(package, provider), of.clip_spec)
         self._labels = of.manifest.labels
         own = package.manifest
         self._columns = [own.labels.index(label) for label in self._labels]
@@ -80,30 +75,10 @@ class StandIn(Classifier):
         Raises:
             ClassifierError: as `OnnxClassifier.classify`.
         """
-        scores = self._local.classify([self._adapted(clip) for clip in clips])[:, self._columns]
+        scores = self._local.classify(clips)[:, self._columns]
         for index, (own, other) in enumerate(self._points):
             scores[:, index] = _moved(scores[:, index], own, other)
         return scores
-
-    def _adapted(self, clip: Clip) -> Clip:
-        """Return the newest of its frames, at the wanted spacing and size."""
-        wanted = self._wanted
-        first = len(clip.frames) - 1 - (wanted.frames - 1) * self._stride
-        frames = clip.frames[first :: self._stride]
-        if frames.shape[1:3] != (wanted.height, wanted.width):
-            size = (wanted.width, wanted.height)
-            frames = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
-        return replace(clip, frames=frames, times_s=clip.times_s[first :: self._stride])
-
-
-def _stride(spec: ClipSpec, wanted: ClipSpec) -> int:
-    """Return how many frames of the one clip make one step of the other; 0 if none fits."""
-    if wanted.frames == 1:
-        return 1
-    for stride in range(1, (spec.frames - 1) // (wanted.frames - 1) + 1):
-        if abs(stride * spec.spacing_s - wanted.spacing_s) <= _SPACING_TOLERANCE * wanted.spacing_s:
-            return stride
-    return 0
 
 
 def why_it_cannot_stand_in(package: ModelPackage, of: ModelPackage) -> str:
@@ -112,17 +87,7 @@ def why_it_cannot_stand_in(package: ModelPackage, of: ModelPackage) -> str:
         return "a fallback must run here, and this model is remote too"
     if missing := [label for label in of.manifest.labels if label not in package.manifest.labels]:
         return f"{package.name} has no scores for {', '.join(missing)}"
-    mine, wanted = of.clip_spec, package.clip_spec
-    if _stride(mine, wanted) == 0:
-        return (
-            f"{package.name} wants {wanted.frames} frames {wanted.spacing_s:g} s apart, which clips of "
-            f"{mine.frames} frames {mine.spacing_s:g} s apart do not hold"
-        )
-    if mine.fit != wanted.fit:
-        return f"{package.name} wants pictures brought to size by {wanted.fit}, and the clips are by {mine.fit}"
-    if wanted.width > mine.width or wanted.height > mine.height:
-        return f"{package.name} wants larger pictures than clips of {mine.width}x{mine.height} hold"
-    return ""
+    return why_clips_do_not_do(package.name, package.clip_spec, of.clip_spec)
 
 
 def _moved(scores: NDArray[np.float32], own: OperatingPoints, other: OperatingPoints) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from monitor.bench.results import Results
 from monitor.bench.running import run_bench
 from monitor.bench.table import print_results
-from monitor.config.models import WatchSection
+from monitor.config.watching import WatchSection
 from monitor.logs import configure_logging
 
 _PLAIN_WIDTH = 132

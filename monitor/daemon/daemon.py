@@ -26,6 +26,7 @@ from monitor.daemon.reloading import Reload
 from monitor.daemon.remote import show_classifiers
 from monitor.daemon.services import Blocks, Incidents
 from monitor.daemon.settling import settle
+from monitor.daemon.shadow import ShadowJudge
 from monitor.daemon.streams import StreamRegistry
 from monitor.daemon.strikes import Strikes
 from monitor.daemon.thresholds import Thresholds, applications_of, budgets_of
@@ -108,6 +109,7 @@ class Daemon:
             restraints=people.restraints,
             is_contained=lambda stream_id: is_contained(self._engine, stream_id),
         )
+        self._shadow = ShadowJudge(lambda stream_id: self._keeper.rules_on(stream_id))  # noqa: PLW0108 - made later
         self._watchers = Watchers(
             parts.watch,
             clock,
@@ -115,6 +117,7 @@ class Daemon:
             on_status=self._on_status,
             on_fault=self._on_fault,
             on_model=self._on_model,
+            on_shadow=self._shadow.take,
         )
         committed = CommittedPerformer()
         holding = HoldPerformer(self._servers, config.effects.cut_deadline, clock, is_wanted=self._engine.is_wanted)
@@ -170,7 +173,9 @@ class Daemon:
             self._registry, self._servers, self._engine, self._doorkeeper, self._keeper, self._strikes, self._changes
         )
         self._thresholds.on_change = self._keeper.use_rules
-        self._models = ModelSwap(parts, self._watchers, self._keeper, self._database, clock)
+        self._models = ModelSwap(
+            parts, self._watchers, keeper=self._keeper, shadow=self._shadow, database=self._database, clock=clock
+        )
         self._reload = Reload(
             parts, keeper=self._keeper, models=self._models, people=people, outbox=self._outbox, clock=clock
         )

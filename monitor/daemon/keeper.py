@@ -243,6 +243,11 @@ class Keeper:
         stream.model = model
         stream.detector = stream.detector.successor(self._rules_for(stream.ref, model))
 
+    def rules_on(self, stream_id: str) -> Mapping[str, DetectionRule] | None:
+        """Return the rules by which a stream is judged now; None if it is gone."""
+        stream = self._registry.get(stream_id)
+        return None if stream is None else self._rules_for(stream.ref, stream.model)
+
     def on_status(self, status: StreamStatus) -> None:
         """Take in a change of a stream's watch state."""
         stream = self._registry.get(status.stream_id)

@@ -13,11 +13,12 @@ from monitor import shipped
 from monitor.alerts.receivers import Receiver, build_receivers
 from monitor.classify.package import ModelPackage
 from monitor.config.loading import LoadedConfig
-from monitor.config.models import Config, WatchSection
+from monitor.config.models import Config
 from monitor.config.secrets import resolve_secret
+from monitor.config.watching import WatchSection
 from monitor.daemon.enforcement import Enforcement, enforcement_of
 from monitor.daemon.keeper import ServerPolicy
-from monitor.daemon.model import chosen_package
+from monitor.daemon.model import chosen_package, chosen_shadow
 from monitor.daemon.place import store_place
 from monitor.daemon.protocols import choose_protocols
 from monitor.daemon.remote import remote_settings
@@ -36,6 +37,7 @@ class Parts:
 
     config: Config
     package: ModelPackage
+    shadow: ModelPackage | None
     rules: Mapping[str, DetectionRule]
     policies: Mapping[str, ServerPolicy]
     receivers: tuple[Receiver, ...]
@@ -63,6 +65,7 @@ def build_parts(loaded: LoadedConfig, environ: Mapping[str, str]) -> Parts:
     return Parts(
         config=config,
         package=package,
+        shadow=chosen_shadow(loaded, package),
         rules=rules_for(config.detection, package),
         policies=_policies(loaded, templates, package),
         receivers=build_receivers(config.alerts.receivers, environ, config_file=str(loaded.file)),
@@ -82,6 +85,8 @@ def watch_settings(section: WatchSection) -> WatchSettings:
         model=section.model,
         models_dir=section.models_dir,
         model_variant=section.model_variant,
+        shadow_model=section.shadow_model,
+        shadow_share=section.shadow_share,
         provider=section.provider,
         classifier=section.classifier,
         watchers=section.watchers or cores,

@@ -32,6 +32,8 @@ _RELOADABLE: Final = frozenset(
         "watch.models_dir",
         "watch.model_variant",
         "watch.remote",
+        "watch.shadow_model",
+        "watch.shadow_share",
     }
 )
 """Settings that are taken without a restart, and each media server's `protocol`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from monitor.config.models import WatchSection
+from monitor.config.watching import WatchSection
 from monitor.detect.persistence import Detector
 from monitor.metrics import STREAMS, VERDICT_AGE_MAX
 from monitor.protocol.definition import Definition

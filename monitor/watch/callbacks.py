@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from monitor.watch.messages import Observation, StreamStatus, WatcherFault
+from monitor.watch.messages import Observation, Ready, ShadowScores, StreamStatus, WatcherFault
 
 log = structlog.get_logger()
 
@@ -20,6 +20,7 @@ class Callbacks:
     on_status: Callable[[StreamStatus], None]
     on_fault: Callable[[WatcherFault], None]
     on_model: Callable[[str, str], None] = lambda _stream_id, _model: None
+    on_shadow: Callable[[ShadowScores, Ready], None] = lambda _scores, _ready: None
 
     def observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
         """Pass scores on, with the labels that they stand for."""
@@ -32,6 +33,10 @@ class Callbacks:
     def model(self, stream_id: str, model: str) -> None:
         """Say that the next scores of a stream are another model's than its last ones."""
         _call("model", self.on_model, stream_id, model)
+
+    def shadow(self, scores: ShadowScores, ready: Ready) -> None:
+        """Pass on what a model beside the acting one says, with what its watcher said when it was ready."""
+        _call("shadow", self.on_shadow, scores, ready)
 
     def fault(self, fault: WatcherFault) -> None:
         """Pass on that a watcher failed."""

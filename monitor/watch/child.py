@@ -26,6 +26,7 @@ from monitor.watch.messages import (
     Evidence,
     Message,
     Observation,
+    OfStream,
     Ping,
     Pong,
     Ready,
@@ -33,6 +34,7 @@ from monitor.watch.messages import (
     RequestEvidence,
     RequestVideo,
     SetPosture,
+    ShadowScores,
     StreamStatus,
     Upward,
     Video,
@@ -90,7 +92,7 @@ class WatcherChild:
     Attributes:
         member: The number under which it is known.
         on_ready: Called once, when its model is loaded.
-        on_message: Called with each observation and status of a stream that it has been assigned.
+        on_message: Called with whatever it says of a stream that it has been assigned.
         on_stats: Called with its running totals, before `stats` changes.
         ready: What it said when it was ready; None before.
         ready_at_s: When that was, on the clock's monotonic time.
@@ -102,7 +104,7 @@ class WatcherChild:
     settings: WatchSettings
     clock: Clock
     on_ready: Callable[[WatcherChild], None]
-    on_message: Callable[[WatcherChild, Observation | StreamStatus], None]
+    on_message: Callable[[WatcherChild, OfStream], None]
     on_stats: Callable[[WatcherChild, WatcherStats], None]
     ready: Ready | None = None
     ready_at_s: float = 0.0
@@ -295,9 +297,8 @@ class WatcherChild:
         match message:
             case Ready():
                 self._take_ready(message)
-            case Observation(stream_id=stream_id, scores=scores):
-                if self._is_ours(stream_id) and self._has_every_label(scores):
-                    self.on_message(self, message)
+            case Observation() | ShadowScores():
+                self._take_scores(message)
             case StreamStatus(stream_id=stream_id):
                 if self._is_ours(stream_id):
                     self.streams[stream_id] = message.state
@@ -318,10 +319,17 @@ class WatcherChild:
         self._heartbeat.begin(self.ready_at_s)
         self.on_ready(self)
 
-    def _has_every_label(self, scores: tuple[float, ...]) -> bool:
-        if self.ready is None or len(scores) != len(self.ready.labels):
+    def _take_scores(self, message: Observation | ShadowScores) -> None:
+        if not self._is_ours(message.stream_id):
+            return
+        ready, beside = self.ready, message.shadow_scores if isinstance(message, ShadowScores) else ()
+        if (
+            ready is None
+            or len(message.scores) != len(ready.labels)
+            or len(beside) not in (0, len(ready.shadow_labels))
+        ):
             raise _Breach("as many scores as labels are due", reason="bad_message")
-        return True
+        self.on_message(self, message)
 
     def _is_ours(self, stream_id: str) -> bool:
         """Whether to pass a stream's message on; one that was released lately may still be talked about."""

@@ -15,7 +15,7 @@ from monitor.classify.shared import peers
 from monitor.clock import Clock
 from monitor.watch.backoff import Backoff
 from monitor.watch.child import Ending, WatcherChild
-from monitor.watch.messages import Observation, StreamStatus, WatcherFault, WatcherStats
+from monitor.watch.messages import OfStream, WatcherFault, WatcherStats
 from monitor.watch.settings import WatchSettings
 
 log = structlog.get_logger()
@@ -124,7 +124,7 @@ def _is_ready(child: WatcherChild) -> None:
     log.info("shared_classifier_ready", pid=child.pid, model=ready.model, provider=ready.provider)
 
 
-def _hear_nothing(_child: WatcherChild, _message: Observation | StreamStatus) -> None:
+def _hear_nothing(_child: WatcherChild, _message: OfStream) -> None:
     """It has no streams, so the seam lets nothing through that would come here."""
 
 

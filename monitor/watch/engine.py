@@ -28,6 +28,7 @@ from monitor.watch.messages import (
     RequestEvidence,
     RequestVideo,
     SetPosture,
+    ShadowScores,
     StreamCost,
     Video,
     WatcherFault,
@@ -37,6 +38,7 @@ from monitor.watch.openings import Openings
 from monitor.watch.pending import DROP_STOPPED, PendingClip, PendingClips
 from monitor.watch.recent import RecentSamples
 from monitor.watch.settings import LONGEST_SILENCE_S, MAX_BATCH, MAX_FILL_S
+from monitor.watch.shadow import NICER, ShadowModel, ShadowThread
 from monitor.watch.spool import Spool
 from monitor.watch.stream import OpenSource, StreamPorts, StreamWatch
 
@@ -87,6 +89,8 @@ class Engine:
         send: Sends one message to the daemon; may be called by any thread.
         fail: Ends the process; called after a fault was sent.
         spool: Where the compressed video of the last minute is kept; None keeps none.
+        shadow: A model beside the acting one, or none.
+        shadow_trouble: Why there is none although there should be; empty otherwise.
     """
 
     classifier: Classifier
@@ -97,6 +101,8 @@ class Engine:
     pending: PendingClips = field(default_factory=PendingClips)
     recent: RecentSamples = field(default_factory=RecentSamples)
     spool: Spool | None = None
+    shadow: ShadowModel | None = None
+    shadow_trouble: str = ""
     _streams: dict[str, StreamWatch] = field(default_factory=dict)
     _leaving: list[StreamWatch] = field(default_factory=list)
     _retired_progress: int = 0
@@ -110,6 +116,7 @@ class Engine:
     _ports: StreamPorts = field(init=False, repr=False)
     _inference: InferenceThread = field(init=False, repr=False)
     _watchdog: threading.Thread = field(init=False, repr=False)
+    _shadow: ShadowThread | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._admission = DecodeAdmission(self.settings.decode_slots)
@@ -134,6 +141,10 @@ class Engine:
             batch=self.settings.batch,
             fill_s=self.settings.fill_s,
         )
+        if self.shadow is not None:
+            self._shadow = ShadowThread(
+                self.shadow, self._has_no_time, self._on_shadow_scored, self.settings.nice + NICER
+            )
         self._watchdog = threading.Thread(target=self._watch_threads, name="watchdog", daemon=True)
 
     def start(self) -> None:
@@ -141,6 +152,8 @@ class Engine:
         if self.spool is not None:
             self.spool.start()
         self._inference.start()
+        if self._shadow is not None:
+            self._shadow.start()
         self._watchdog.start()
 
     def close(self, timeout_s: float = 0.0) -> bool:
@@ -154,6 +167,8 @@ class Engine:
             self._release(stream_id)
         self.pending.close()
         self._inference.join(timeout_s)
+        if self._shadow is not None:
+            self._shadow.close(timeout_s)
         self._watchdog.join(timeout_s)
         if self.spool is not None:
             self.spool.close(timeout_s)
@@ -237,6 +252,18 @@ class Engine:
             )
         )
 
+        if self._shadow is not None:
+            self._shadow.offer(pending, scores)
+
+    def _has_no_time(self) -> bool:
+        return self.pending.any_waiting or self._inference.running_for_s() > 0 or self._admission.under_pressure
+
+    def _on_shadow_scored(
+        self, pending: PendingClip, scores: tuple[float, ...], shadow_scores: tuple[float, ...]
+    ) -> None:
+        if isinstance(pending.token, StreamWatch) and not pending.token.released:
+            self.send(ShadowScores(stream_id=pending.stream_id, scores=scores, shadow_scores=shadow_scores))
+
     def _on_fault(self, reason: str, detail: str) -> None:
         self.send(WatcherFault(reason=reason, detail=detail))
         self.fail()
@@ -254,6 +281,8 @@ class Engine:
             if self._inference.running_for_s() > INFERENCE_HUNG_S:
                 self._on_fault("inference_hung", "a batch did not come back from the classifier")
                 return
+            if self._shadow is not None and self._shadow.running_for_s() > INFERENCE_HUNG_S:
+                self._shadow.switch_off("inference_hung")
             for watch in self._all_watches():
                 silent_s, hung_after_s = watch.silent_for_s(), self.settings.hung_after_s(watch.container)
                 if silent_s > 2 * hung_after_s:
@@ -283,6 +312,7 @@ class Engine:
             dropped[DROP_THINNED] = thinned
         if self._stopped_late:
             dropped[DROP_STOPPED] = dropped.get(DROP_STOPPED, 0) + self._stopped_late
+        shadow = self._shadow
         degradable = self.classifier if isinstance(self.classifier, Degradable) else None
         return WatcherStats(
             clips_scored=self._inference.clips_scored,
@@ -295,6 +325,10 @@ class Engine:
             classifier_trouble="" if degradable is None else degradable.trouble,
             classifier_serving="" if degradable is None else degradable.serving,
             costs=self._new_costs(),
+            shadow_scored=0 if shadow is None else shadow.clips_scored,
+            shadow_dropped=0 if shadow is None else shadow.clips_dropped,
+            shadow_cpu_s=0.0 if shadow is None else shadow.cpu_s,
+            shadow_trouble=self.shadow_trouble if shadow is None else shadow.trouble,
         )
 
     def _new_costs(self) -> tuple[StreamCost, ...]:

@@ -77,11 +77,16 @@ Downward = Assign | Release | SetPosture | RequestEvidence | RequestVideo | Ping
 
 
 class Ready(Message, frozen=True, tag="ready"):
-    """Watcher to daemon, once: the model is loaded and has passed its self-test."""
+    """Watcher to daemon, once: the model is loaded and has passed its self-test.
+
+    `shadow` is the model beside it, ``name@version``; empty where there is none, or where it cannot be used.
+    """
 
     model: str
     labels: tuple[str, ...]
     provider: str
+    shadow: str = ""
+    shadow_labels: tuple[str, ...] = ()
 
 
 class Observation(Message, frozen=True, tag="observation"):
@@ -103,6 +108,19 @@ class Observation(Message, frozen=True, tag="observation"):
     scores: tuple[float, ...]
     posture: Posture
     spacing_honoured: bool
+
+
+class ShadowScores(Message, frozen=True, tag="shadow_scores"):
+    """Watcher to daemon: what the model beside the acting one says of a clip, and what that one has said.
+
+    Attributes:
+        scores: As `Observation.scores`.
+        shadow_scores: Score in [0, 1] for each label in `Ready.shadow_labels`, same order.
+    """
+
+    stream_id: str
+    scores: tuple[float, ...]
+    shadow_scores: tuple[float, ...]
 
 
 class StreamStatus(Message, frozen=True, tag="stream_status"):
@@ -181,6 +199,8 @@ class WatcherStats(Message, frozen=True, tag="stats"):
 
     `classifier_trouble` and `classifier_serving` are no totals: as `monitor.classify.port.Degradable` says them now.
 
+    `shadow_trouble` is why the model beside the acting one was switched off, a static snake_case word; empty if it was not.
+
     `costs` are no totals: what was measured anew of a few streams (`MAX_COSTS` at most), in turn.
     """
 
@@ -194,6 +214,10 @@ class WatcherStats(Message, frozen=True, tag="stats"):
     classifier_trouble: str = ""
     classifier_serving: str = ""
     costs: tuple[StreamCost, ...] = ()
+    shadow_scored: int = 0
+    shadow_dropped: int = 0
+    shadow_cpu_s: float = 0.0
+    shadow_trouble: str = ""
 
 
 class Pong(Message, frozen=True, tag="pong"):
@@ -211,4 +235,7 @@ class WatcherFault(Message, frozen=True, tag="fault"):
     detail: str
 
 
-Upward = Ready | Observation | StreamStatus | Evidence | Video | Pong | WatcherFault
+OfStream = Observation | ShadowScores | StreamStatus
+"""What a watcher says of one of its streams without being asked."""
+
+Upward = Ready | Observation | ShadowScores | StreamStatus | Evidence | Video | Pong | WatcherFault

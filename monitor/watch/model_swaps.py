@@ -156,6 +156,8 @@ class ModelSwaps:
             models_dir=settings.models_dir,
             model_variant=settings.model_variant,
             remote=settings.remote,
+            shadow_model=settings.shadow_model,
+            shadow_share=settings.shadow_share,
             classifier_address=None,
         )
         duty = ClassifierDuty(self.clock, self._classifier_failed)

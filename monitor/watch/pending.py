@@ -110,6 +110,11 @@ class PendingClips:
         with self._changed:
             return dict(self._dropped)
 
+    @property
+    def any_waiting(self) -> bool:
+        """Whether a clip waits now; may be out of date at once."""
+        return bool(self._waiting)
+
     def oldest_waiting_s(self) -> float:
         """Return for how long some stream has waited for a score, in seconds; 0 when nothing waits."""
         with self._changed:

@@ -75,6 +75,8 @@ def parse_options(program: str, description: str | None, arguments: Sequence[str
     parser.add_argument("--model", required=True)
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--model-variant")
+    parser.add_argument("--shadow-model")
+    parser.add_argument("--shadow-share", type=float, default=1.0)
     parser.add_argument("--provider", default="cpu")
     parser.add_argument("--classifier-address")
     parser.add_argument("--classifier-listener", type=int)

@@ -58,6 +58,8 @@ class WatchSettings:
         refuse_system_calls: Whether watchers give up the system calls that `monitor.watch.system_calls` lists.
         command: Program and first arguments that start a watcher.
         model_variant: Which of the package's variants; None for the main file.
+        shadow_model: A second package that scores the same clips without any effect; None for none.
+        shadow_share: Share of the clips that it is given.
         classifier: ``own`` in every watcher, one that is ``shared`` by all, or ``auto``: shared unless the provider is
             ``cpu``, where a process of its own would only move the work about.
         batch: Most clips that are scored together; None takes what suits the provider.
@@ -94,6 +96,8 @@ class WatchSettings:
     refuse_system_calls: bool = True
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "monitor.watch.watcher")
     model_variant: str | None = None
+    shadow_model: str | None = None
+    shadow_share: float = 1.0
     classifier: str = "auto"
     batch: int | None = None
     fill_s: float | None = None
@@ -136,6 +140,8 @@ class WatchSettings:
             "--model": self.model,
             "--model-variant": self.model_variant,
             "--models-dir": self.models_dir,
+            "--shadow-model": self.shadow_model,
+            "--shadow-share": self.shadow_share if self.shadow_model is not None else None,
             "--provider": self.provider,
             "--classifier-address": self.classifier_address,
             "--classifier-listener": self.inherited[0] if self.inherited else None,

@@ -21,7 +21,17 @@ from monitor.watch.callbacks import Callbacks
 from monitor.watch.child import WatcherChild
 from monitor.watch.classifier_duty import ClassifierDuty
 from monitor.watch.deaths import Deaths
-from monitor.watch.messages import MAX_COSTS, Evidence, Observation, Ready, StreamStatus, WatcherFault, WatcherStats
+from monitor.watch.messages import (
+    MAX_COSTS,
+    Evidence,
+    Observation,
+    OfStream,
+    Ready,
+    ShadowScores,
+    StreamStatus,
+    WatcherFault,
+    WatcherStats,
+)
 from monitor.watch.model_swaps import InForce, ModelSwaps
 from monitor.watch.quarantine import Quarantine
 from monitor.watch.roster import Roster
@@ -53,6 +63,7 @@ class Watchers:
         on_status: Callable[[StreamStatus], None],
         on_fault: Callable[[WatcherFault], None],
         on_model: Callable[[str, str], None] = lambda _stream_id, _model: None,
+        on_shadow: Callable[[ShadowScores, Ready], None] = lambda _scores, _ready: None,
     ) -> None:
         """Prepare; nothing is started.
 
@@ -66,9 +77,11 @@ class Watchers:
             on_fault: Called once for each watcher that failed or died; its streams are being moved by then.
             on_model: Called with a stream's id and ``name@version`` before its first observation from another model than
                 the one before.
+            on_shadow: Called with what a model beside the acting one says of a clip, and what its watcher said when it was
+                ready.
         """
         self._clock = clock
-        self._callbacks = Callbacks(on_observation, on_status, on_fault, on_model)
+        self._callbacks = Callbacks(on_observation, on_status, on_fault, on_model, on_shadow)
         self._roster = Roster(
             clock=clock,
             callbacks=self._callbacks,
@@ -302,6 +315,10 @@ class Watchers:
             return
         self._model, self._labels, provider = child.ready.model, child.ready.labels, child.ready.provider
         metrics.MODEL_INFO.labels("acting").info({"model": self._model, "provider": provider})
+        if child.ready.shadow:
+            metrics.MODEL_INFO.labels("shadow").info({"model": child.ready.shadow, "provider": provider})
+        elif self._in_force.settings.shadow_model is None:
+            metrics.MODEL_INFO.remove("shadow")
         log.info("watcher_ready", watcher=child.member, pid=child.pid, model=self._model, provider=provider)
         self._became_ready.set()
         self._roster.count_ready()
@@ -333,11 +350,13 @@ class Watchers:
             show_room(self.stats())
             metrics.WATCHERS_OUTDATED.set(len(self._swaps.outdated))
 
-    def _take(self, child: WatcherChild, message: Observation | StreamStatus) -> None:
+    def _take(self, child: WatcherChild, message: OfStream) -> None:
         if isinstance(message, StreamStatus):
             self._roster.heard(child, message)
-            return
-        self._roster.scored(child, message)
+        elif isinstance(message, Observation):
+            self._roster.scored(child, message)
+        elif child.ready is not None:
+            self._callbacks.shadow(message, child.ready)
 
     def _take_stats(self, child: WatcherChild, stats: WatcherStats) -> None:
         count_more(child, stats)

@@ -60,6 +60,12 @@ def count_more(child: WatcherChild, stats: WatcherStats) -> None:
     before, dropped_before = child.stats, {} if child.stats is None else child.stats.clips_dropped
     metrics.SPOOL_FAILURES.inc(max(0, stats.spool_failures - (0 if before is None else before.spool_failures)))
     metrics.CLIPS_FALLBACK.inc(max(0, stats.clips_stood_in - (0 if before is None else before.clips_stood_in)))
+    past = before or WatcherStats(0, {}, 0.0, 0.0, 0)
+    metrics.SHADOW_CLIPS.labels("scored").inc(max(0, stats.shadow_scored - past.shadow_scored))
+    metrics.SHADOW_CLIPS.labels("dropped").inc(max(0, stats.shadow_dropped - past.shadow_dropped))
+    metrics.SHADOW_CPU.inc(max(0.0, stats.shadow_cpu_s - past.shadow_cpu_s))
+    if stats.shadow_trouble and not past.shadow_trouble:
+        metrics.SHADOW_FAILURES.inc()
     for reason in metrics.DROP_REASONS:
         if (more := stats.clips_dropped.get(reason, 0) - dropped_before.get(reason, 0)) > 0:
             metrics.CLIPS_DROPPED.labels(reason).inc(more)

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 import cv2
 import structlog
 
+from monitor.classify.adaptation import FedFrom, why_clips_do_not_do
 from monitor.classify.package import ModelPackage, find_package, load_package, read_manifest
 from monitor.classify.shared import peers
 from monitor.classify.shared.client import SharedClassifier
 from monitor.errors import ClassifierError, LivecordonError, WatcherError
+from monitor.video.clip import ClipSpec
 from monitor.video.source import VideoSource
 from monitor.watch import confinement
 from monitor.watch.engine import Engine, EngineSettings
@@ -35,6 +37,7 @@ from monitor.watch.process import (
     begin,
     parse_options,
 )
+from monitor.watch.shadow import ShadowModel
 from monitor.watch.spool import Spool
 from monitor.watch.users import confine
 
@@ -63,6 +66,7 @@ def _run(options: argparse.Namespace, seam_in: BinaryIO, writer: SeamWriter) -> 
         log.error("classifier_unusable", reason=error.reason)  # noqa: TRY400 - a mistake in a file needs no traceback
         writer.send(WatcherFault(reason=error.reason, detail=str(error)[:2000]))
         return EXIT_UNUSABLE_MODEL
+    shadow, shadow_trouble = _shadow(options, classifier.clip_spec)
     try:
         spool_folder = confine(
             user_name=options.run_as_user,
@@ -87,9 +91,26 @@ def _run(options: argparse.Namespace, seam_in: BinaryIO, writer: SeamWriter) -> 
         spool = Spool(
             spool_folder, options.ring_bytes, on_thread=lambda: _go_last(options.nice), known_as=options.spool
         )
-    engine = Engine(classifier, settings, VideoSource.open, writer.send, fail=_exit_after_fault, spool=spool)
+    engine = Engine(
+        classifier,
+        settings,
+        VideoSource.open,
+        writer.send,
+        fail=_exit_after_fault,
+        spool=spool,
+        shadow=shadow,
+        shadow_trouble=shadow_trouble,
+    )
     engine.start()
-    writer.send(Ready(model=classifier.name, labels=classifier.labels, provider=classifier.provider))
+    writer.send(
+        Ready(
+            model=classifier.name,
+            labels=classifier.labels,
+            provider=classifier.provider,
+            shadow="" if shadow is None else shadow.classifier.name,
+            shadow_labels=() if shadow is None else shadow.classifier.labels,
+        )
+    )
     orders: SimpleQueue[Downward] = SimpleQueue()
     threading.Thread(target=_obey, args=(engine, orders), name="orders", daemon=True).start()
     try:
@@ -130,6 +151,26 @@ def _classifier(options: argparse.Namespace) -> OnnxClassifier | SharedClassifie
     while not shared.wait_until_there(_CLASSIFIER_PATIENCE_S):
         log.warning("waiting_for_classifier")
     return shared
+
+
+def _shadow(options: argparse.Namespace, clip_spec: ClipSpec) -> tuple[ShadowModel | None, str]:
+    """Return the model beside the acting one, if there is to be one; else why it cannot be used. Never raises."""
+    if options.shadow_model is None:
+        return None, ""
+    # Only who needs it pays for it.
+    from monitor.classify.onnx_classifier import OnnxClassifier  # noqa: PLC0415 - see above
+
+    try:
+        package = load_package(find_package(options.shadow_model, options.models_dir))
+        classifier = FedFrom(OnnxClassifier(package, options.provider), clip_spec)
+    except Exception as error:
+        # Whatever it is: streams are watched without it.
+        log.exception("shadow_unusable", error=type(error).__name__)
+        return None, error.reason if isinstance(error, LivecordonError) else ClassifierError.reason
+    if what := why_clips_do_not_do(classifier.name, package.clip_spec, clip_spec):
+        log.error("shadow_unusable", problem=what)
+        return None, "clips_do_not_do"
+    return ShadowModel(classifier, options.shadow_share), ""
 
 
 def _obey(engine: Engine, orders: SimpleQueue[Downward]) -> NoReturn:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -204,11 +205,14 @@ async def test_the_daemon_takes_the_configured_model_at_a_signal(tmp_path: Path,
             numbers = await daemon.text("/metrics")
             return all(text in numbers for text in texts)
 
+        async def refused(times: int) -> bool:
+            return len(events(daemon, "configuration_refused")) == times
+
         in_force = 'livecordon_model_info{{model="{}@1.2.3",provider="cpu",role="acting"}} 1.0'
         await ask_for("toy-wrong")
         await eventually(lambda: says('livecordon_model_swaps_total{outcome="refused"} 1.0'), deadline_s=60)
         await ask_for("no-such-model")
-        await eventually(lambda: says('livecordon_model_swaps_total{outcome="refused"} 2.0'), deadline_s=60)
+        await eventually(lambda: refused(2), deadline_s=60)
         assert await says(in_force.format("toy-image"))
         assert await daemon.scored(*names)
         await ask_for("toy-motion")
@@ -230,3 +234,55 @@ async def _moved(daemon: RealDaemon) -> None:
         return bool(events(daemon, "watchers_replaced"))
 
     await eventually(done, deadline_s=90)
+
+
+async def test_a_model_beside_it_looks_on_and_harms_nothing_when_it_fails(
+    tmp_path: Path, video: Path, models: Path
+) -> None:
+    # It passes its self-test, and fails as soon as a picture stands still.
+    broken = {**toys.motion_manifest(), "name": "toy-broken"}
+    moving = toys.make_clip(toys.grey_frames(0, 51, 51, 102))
+    toys.write_motion_package(
+        models / "toy-broken",
+        manifest=broken,
+        model=toys.motion_model(divide_by_change=True),
+        test_clips=[moving, moving],
+        test_scores=[[1.0, 0.1], [1.0, 0.1]],
+    )
+    still = film(tmp_path / "still.mp4", FOOTAGE, lambda _: np.full((120, 160, 3), 90, np.uint8))
+    said = config(still, models)
+    said["watch"] |= {"model": "toy-motion", "shadow_model": "toy-image"}
+    async with RealDaemon(tmp_path, said) as daemon:
+        names = [f"s{number}" for number in range(STREAMS)]
+
+        async def value(line: str) -> float:
+            numbers = dict(one.rsplit(" ", 1) for one in (await daemon.text("/metrics")).splitlines() if one[:1] != "#")
+            return float(numbers.get(line, "nan"))
+
+        async def looks_on() -> bool:
+            return await value('livecordon_shadow_clips_total{outcome="scored"}') > STREAMS
+
+        await eventually(looks_on, deadline_s=60)
+        assert await value('livecordon_model_info{model="toy-image@1.2.3",provider="cpu",role="shadow"}') == 1
+        compared = await value("livecordon_shadow_difference_score_count")
+        # The two have no label in common.
+        assert compared == 0
+        verdicts = [
+            await value(f'livecordon_shadow_verdicts_total{{acting="{one}",severity="review",shadow="{other}"}}')
+            for one in ("yes", "no")
+            for other in ("yes", "no")
+        ]
+        assert sum(verdicts) > STREAMS
+
+        said["watch"]["shadow_model"] = "toy-broken"
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data_dir": "data", **said}))
+        os.kill(daemon.pid, signal.SIGHUP)
+
+        async def has_failed() -> bool:
+            return await value("livecordon_shadow_failures_total") >= 2
+
+        await eventually(has_failed, deadline_s=90)
+        assert await daemon.scored(*names)
+        assert events(daemon, "watcher_fault") == []
+        assert 'role="acting"' in await daemon.text("/metrics")
+        assert (await daemon.get("/api/v1/status"))["ready"]

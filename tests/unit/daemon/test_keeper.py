@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from monitor.config.models import WatchSection
+from monitor.config.watching import WatchSection
 from monitor.daemon.keeper import Keeper, ServerPolicy
 from monitor.daemon.streams import StreamRegistry, WatchedStream
 from monitor.detect.persistence import DetectionRule, LevelRule

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from monitor.config.models import WatchSection
+from monitor.config.watching import WatchSection
 from monitor.daemon.discovery import Discovery
 from monitor.daemon.streams import StreamRegistry, WatchedStream
 from monitor.daemon.views import MemoryView, Vitals
