@@ -26,7 +26,9 @@ log = structlog.get_logger()
 NICER: Final = 4
 """Added to the niceness of decoding threads. More would let other processes starve it while it holds Python's lock."""
 
-_MOST_WAITING: Final = 4
+_MOST_WAITING: Final = 16
+"""Streams whose encoders began together are scored together, and then nothing for a while: so many wait for that."""
+
 _LOOK_AGAIN_S: Final = 0.02
 
 

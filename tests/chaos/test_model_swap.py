@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,13 +20,15 @@ import yaml
 
 from monitor.clock import SystemClock
 from monitor.demo.stage import free_port
+from monitor.servers.embedded.relay import Relay
 from monitor.vocabulary import Posture
+from monitor.watch import overlaps
 from monitor.watch.messages import Observation, Ready, StreamStatus, WatcherFault
 from monitor.watch.model_swaps import ModelSwapRefused
 from monitor.watch.settings import WatchSettings
 from monitor.watch.supervisor import Watchers
 from tests.fakes import model_packages as toys
-from tests.fakes.daemon import RealDaemon
+from tests.fakes.daemon import RealDaemon, ffmpeg_copying
 from tests.fakes.footage import Footage, film
 from tests.fakes.recorder import until
 from tests.fakes.waiting import eventually
@@ -171,6 +173,63 @@ async def test_a_package_that_fails_its_self_test_changes_nothing(video: Path, m
             await watchers.swap_model(replace(settings, model="toy-wrong"), accept)
         assert {view.pid for view in watchers.stats() if view.ready} == before
         await scored(heard, "toy-image@1.2.3", names)
+        assert heard.faults == []
+
+
+@asynccontextmanager
+async def live_streams(video: Path, relay: Relay, count: int) -> AsyncIterator[dict[str, str]]:
+    """Publish the footage over and over as so many live streams; yields their addresses by id."""
+    addresses = {f"s{number}": f"{relay.url}/live/s{number}" for number in range(count)}
+    async with AsyncExitStack() as stack:
+        for address in addresses.values():
+            _ = await stack.enter_async_context(ffmpeg_copying(video, address))
+        yield addresses
+
+
+@pytest.mark.real_server
+async def test_live_streams_go_over_without_a_gap(
+    video: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_for(models, "toy-image")
+    async with (
+        Relay() as relay,
+        live_streams(video, relay, STREAMS) as addresses,
+        watching(settings) as (watchers, heard),
+    ):
+        names = set(addresses)
+        for name, address in addresses.items():
+            await watchers.assign(name, address, Posture.CALM)
+        begun = await scored(heard, "toy-image@1.2.3", names)
+        swapping = await scored(heard, "toy-image@1.2.3", names, times=8)
+        await watchers.swap_model(replace(settings, model="toy-motion"), accept)
+        await until(lambda: not watchers.swapping, deadline_s=90)
+        swapped = len(heard.observations)
+        await scored(heard, "toy-motion@1.2.3", names, times=8)
+        usual_s = max(heard.oldest_verdict_s(begun, swapping), heard.oldest_verdict_s(swapped))
+        longest_s = heard.oldest_verdict_s(swapping, swapped)
+        assert heard.faults == []
+    with capsys.disabled():
+        sys.stdout.write(f"\nlive, oldest verdict: usually {usual_s:.2f} s, while swapped {longest_s:.2f} s\n")
+    assert longest_s < usual_s + MARGIN_S
+
+
+@pytest.mark.real_server
+async def test_streams_that_can_be_read_only_once_move_all_the_same(
+    video: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlaps, "PATIENCE_S", 1.0)
+    settings = settings_for(models, "toy-image")
+    async with (
+        Relay(max_viewers=2) as relay,
+        live_streams(video, relay, 2) as addresses,
+        watching(settings) as (watchers, heard),
+    ):
+        for name, address in addresses.items():
+            await watchers.assign(name, address, Posture.CALM)
+        await scored(heard, "toy-image@1.2.3", set(addresses))
+        await watchers.swap_model(replace(settings, model="toy-motion"), accept)
+        await until(lambda: not watchers.swapping, deadline_s=90)
+        await scored(heard, "toy-motion@1.2.3", set(addresses))
         assert heard.faults == []
 
 
