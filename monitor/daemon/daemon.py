@@ -22,6 +22,7 @@ from monitor.daemon.keeper import Keeper
 from monitor.daemon.model_swap import ModelSwap
 from monitor.daemon.parts import Parts
 from monitor.daemon.people import People
+from monitor.daemon.performers import performers_of
 from monitor.daemon.reloading import Reload
 from monitor.daemon.remote import show_classifiers
 from monitor.daemon.services import Blocks, Incidents
@@ -32,11 +33,8 @@ from monitor.daemon.strikes import Strikes
 from monitor.daemon.thresholds import Thresholds, applications_of, budgets_of
 from monitor.daemon.views import MemoryView, Vitals
 from monitor.effects.blocklist import BlockList
-from monitor.effects.committed import CommittedPerformer, UnsupportedPerformer
-from monitor.effects.cut import CutPerformer, CutSettings
 from monitor.effects.doorkeeper import Doorkeeper
-from monitor.effects.hold import HoldPerformer
-from monitor.effects.preserve import Kept, KeptVideo, PreservePerformer
+from monitor.effects.preserve import Kept, KeptVideo
 from monitor.effects.runner import EffectRunner
 from monitor.effects.strikelist import StrikeList
 from monitor.errors import StoreError
@@ -51,7 +49,7 @@ from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
 from monitor.store.ownership import sole_owner
 from monitor.store.strikes import StrikeRecord
-from monitor.vocabulary import EffectKind, StreamRef
+from monitor.vocabulary import StreamRef
 from monitor.watch.messages import Observation, StreamStatus, WatcherFault
 from monitor.watch.supervisor import Watchers
 from monitor.web.changes import ChangeSignal
@@ -119,33 +117,10 @@ class Daemon:
             on_model=self._on_model,
             on_shadow=self._shadow.take,
         )
-        committed = CommittedPerformer()
-        holding = HoldPerformer(self._servers, config.effects.cut_deadline, clock, is_wanted=self._engine.is_wanted)
-        self._runner = EffectRunner(
-            self._database,
-            clock,
-            {
-                EffectKind.ALERT: committed,
-                EffectKind.REQUEST_REVIEW: committed,
-                EffectKind.BLOCK: people.pausable(committed),
-                EffectKind.UNBLOCK: committed,
-                EffectKind.HOLD: people.pausable(holding),
-                EffectKind.RELEASE: holding,
-                EffectKind.SHARE: UnsupportedPerformer("no_partners"),
-                EffectKind.CUT: people.pausable(
-                    CutPerformer(
-                        self._servers,
-                        CutSettings(config.effects.cut_deadline),
-                        clock,
-                        is_wanted=self._engine.is_wanted,
-                        on_cut=self._on_cut,
-                    )
-                ),
-                EffectKind.PRESERVE: PreservePerformer(self, config.evidence_directory, clock, videos=self),
-            },
-            self._engine.finish_effect,
-            self._engine,
+        performers = performers_of(
+            config, self._servers, clock, self._engine, people, on_cut=self._on_cut, evidence=self
         )
+        self._runner = EffectRunner(self._database, clock, performers, self._engine.finish_effect, self._engine)
         self._thresholds = Thresholds(
             rules=parts.rules,
             budgets=budgets_of(config.detection),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from monitor.daemon.discovery import Changes, compare
 from monitor.daemon.protocols import StreamRule
 from monitor.daemon.streams import StreamRegistry, WatchedStream
 from monitor.daemon.thresholds import Thresholds
+from monitor.daemon.work_queue import WorkQueue, work_off
 from monitor.detect.persistence import DetectionRule, Detector, Raised
 from monitor.errors import MediaServerError
 from monitor.incidents.engine import IncidentEngine
@@ -37,8 +38,6 @@ from monitor.watch.messages import Observation, StreamStatus
 _TICK_S = 1.0
 
 log = structlog.get_logger()
-
-_Queue = asyncio.Queue[Callable[[], Awaitable[None]]]
 
 
 class WatcherPool(Protocol):
@@ -124,15 +123,15 @@ class Keeper:
         self._on_change = on_change
         self._thresholds = thresholds
         self._strikes_of = strikes_of
-        self._for_watchers: _Queue = asyncio.Queue()
-        self._for_incidents: _Queue = asyncio.Queue()
+        self._for_watchers: WorkQueue = asyncio.Queue()
+        self._for_incidents: WorkQueue = asyncio.Queue()
         self._listed_once: set[str] = set()
 
     async def run(self) -> None:
         """Do queued work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(_work_off(self._for_watchers))
-            group.create_task(_work_off(self._for_incidents))
+            group.create_task(work_off(self._for_watchers))
+            group.create_task(work_off(self._for_incidents))
 
     async def settled(self) -> None:
         """Wait until all that came up so far is done; `run` must be running."""
@@ -395,15 +394,3 @@ class Keeper:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
-
-
-async def _work_off(queue: _Queue) -> None:
-    while True:
-        work = await queue.get()
-        try:
-            await work()
-        except Exception:
-            # A defect that one stream brings out must not end the watch over the others.
-            log.exception("keeper_work_failed")
-        finally:
-            queue.task_done()

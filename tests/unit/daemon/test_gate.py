@@ -56,3 +56,12 @@ async def test_what_cannot_be_read_is_the_web_layers_to_answer() -> None:
     assert welcome is not None
     assert (refusal.status, welcome.status) == (403, 200)
     assert made.gate.reply("nobody", allow=False) is None
+
+
+async def test_who_cannot_know_and_fails_closed_lets_nobody_in() -> None:
+    made = Standing()
+    sure = False
+    made.gate = Gate({"edge": FakeServer()}, made.blocks, (), made.let_in.append, is_sure=lambda: sure)
+    assert [await made.ask("publish cam2"), await made.ask("play cam2")] == [403, 200]
+    sure = True
+    assert await made.ask("publish cam2") == 200

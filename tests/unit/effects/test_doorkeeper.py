@@ -114,3 +114,22 @@ async def test_a_server_that_does_not_obey_is_left_after_a_few_attempts(
         assert 1 <= len(server.commands) <= 3
         made.keeper.on_live(other := FakeServer(), live())
         await made.until(lambda: len(other.commands) == 1)
+
+
+async def test_a_block_by_hand_cuts_whatever_a_protocol_does(tmp_path: Path) -> None:
+    async with door(tmp_path) as made:
+        server = FakeServer(cuts=[CutResult(1, verified=True)])
+        made.incidents.add(CAM1.stream_id)
+        made.keeper.on_live(server, live(), by_hand=True)
+        await made.until(lambda: made.database.written == 1)
+        assert server.commands == [(CAM1, "s1")]
+
+
+async def test_a_cut_that_fails_is_in_the_log_too(tmp_path: Path) -> None:
+    async with door(tmp_path) as made:
+        server = FakeServer(cuts=[MediaServerUnreachable("no") for _ in range(9)])
+        made.keeper.on_live(server, live())
+        await made.until(lambda: made.database.written == 1)
+        async with made.database.reading() as connection:
+            (entry,) = await audit.entries(connection)
+        assert (entry.action, entry.detail["reason"]) == ("block_not_enforced", "unreachable")
