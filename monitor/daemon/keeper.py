@@ -13,6 +13,7 @@ import structlog
 from monitor.clock import Clock
 from monitor.daemon.discovery import Changes, compare
 from monitor.daemon.protocols import StreamRule
+from monitor.daemon.rulebook import Rulebook
 from monitor.daemon.streams import StreamRegistry, WatchedStream
 from monitor.daemon.thresholds import Thresholds
 from monitor.daemon.work_queue import WorkQueue, work_off
@@ -112,10 +113,7 @@ class Keeper:
         self._registry = registry
         self._servers = servers
         self._policies = policies
-        self._rules = rules
-        self._model = model
-        self._rules_by_model = {model: rules}
-        self._learnt_model = model
+        self._book = Rulebook(model, rules, thresholds)
         self._watchers = watchers
         self._engine = engine
         self._clock = clock
@@ -195,7 +193,7 @@ class Keeper:
             # Not taken in, so that the stream is shown as late and then as blind, never as safe.
             log.error("observation_refused", stream_id=observation.stream_id)  # noqa: TRY400 - a trace says no more
             return
-        if self._thresholds is not None and stream.model == self._learnt_model:
+        if self._thresholds is not None and self._book.learns_from(stream.model):
             self._thresholds.observe(observation.stream_id, stream.ref, arrived_at, scores)
         stream.last_scores = scores
         stream.last_arrived_at = arrived_at
@@ -226,26 +224,24 @@ class Keeper:
 
         Until then, those that are known go on as before; so do open incidents.
         """
-        # Watchers with the model before may score for a while yet, but none with the one before that.
-        self._rules_by_model = {self._model: self._rules, model: rules}
-        self._model, self._rules = model, rules
+        self._book.adopt(model, rules)
 
     def on_model(self, stream_id: str, model: str) -> None:
         """A stream's next scores are another model's: judge them by its rules."""
         stream = self._registry.get(stream_id)
         if stream is None or stream.model == model:
             return
-        if model not in self._rules_by_model:
+        if not self._book.knows(model):
             # A package was changed under the feet of the watchers. Nothing better is known than the rules in force.
             log.error("model_not_expected", stream_id=stream_id, model=model)
             return
         stream.model = model
-        stream.detector = stream.detector.successor(self._rules_for(stream.ref, model))
+        stream.detector = stream.detector.successor(self._book.rules_for(stream.ref, model))
 
     def rules_on(self, stream_id: str) -> Mapping[str, DetectionRule] | None:
         """Return the rules by which a stream is judged now; None if it is gone."""
         stream = self._registry.get(stream_id)
-        return None if stream is None else self._rules_for(stream.ref, stream.model)
+        return None if stream is None else self._book.rules_for(stream.ref, stream.model)
 
     def on_status(self, status: StreamStatus) -> None:
         """Take in a change of a stream's watch state."""
@@ -271,14 +267,8 @@ class Keeper:
     def use_rules(self) -> None:
         """Judge every stream by the rules that hold now."""
         for stream in self._registry:
-            if stream.model == self._learnt_model:
-                stream.detector.use(self._rules_for(stream.ref, stream.model))
-
-    def _rules_for(self, ref: StreamRef, model: str) -> Mapping[str, DetectionRule]:
-        # What was learnt from one model's scores says nothing about another's.
-        if self._thresholds is None or model != self._learnt_model:
-            return self._rules_by_model[model]
-        return self._thresholds.rules_for(ref)
+            if self._book.learns_from(stream.model):
+                stream.detector.use(self._book.rules_for(stream.ref, stream.model))
 
     def refresh_posture(self, stream_id: str) -> None:
         """Watch a stream as closely as its incident and the last scores ask for."""
@@ -312,12 +302,13 @@ class Keeper:
             live=live,
             definition=policy.definition_for(live.ref),
             detector=Detector(
-                self._rules_for(live.ref, self._model), severities=incident.state.severities if incident else None
+                self._book.rules_for(live.ref, self._book.model),
+                severities=incident.state.severities if incident else None,
             ),
             dry_run=policy.dry_run,
             title=stream_id if policy.names_are_secret else f"{live.ref.app}/{live.ref.name}",
             first_seen_at=self._now(),
-            model=self._model,
+            model=self._book.model,
         )
         self._registry.add(stream)
         stream.posture = self._wanted_posture(stream)
@@ -362,7 +353,7 @@ class Keeper:
                     session=record.session,
                     definition=incident.definition,
                     dry_run=record.dry_run,
-                    model=self._model,
+                    model=self._book.model,
                 )
                 self._soon_handle(context, StreamEnded())
 
