@@ -104,7 +104,7 @@ async def test_nobody_is_told_of_the_end_of_what_nobody_was_told_of(tmp_path: Pa
 
 
 async def test_a_withdrawal_goes_to_whoever_was_told_whatever_the_routing(tmp_path: Path) -> None:
-    events = {"all": ("raised",), "leads": ("contained",), "boss": ("closed",)}
+    events: dict[str, Sequence[str]] = {"all": ("raised",), "leads": ("contained",), "boss": ("closed",)}
     async with site(tmp_path / "store.sqlite3", ManualClock(), events=events) as on:
         await on.engine.handle(context("immediate"), ACT)
         await on.finish(EffectKind.CUT)
