@@ -39,6 +39,7 @@ _TOKEN: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 @dataclass(frozen=True, slots=True)
 class _File:
     path: Path
+    reel: str
     size_bytes: int
     written_at: float
     is_part: bool
@@ -145,12 +146,10 @@ class SpoolFolder:
                 touched_at = max([folder.lstat().st_mtime, *(file.written_at for file in files)])
             except FileNotFoundError:
                 continue
-            if now - touched_at > ABANDONED_AFTER_S:
-                for file in files:
-                    _remove(file.path)
+            files = _without_abandoned_reels(files, now - ABANDONED_AFTER_S)
+            if not files and now - touched_at > ABANDONED_AFTER_S:
                 _remove_folder(folder)
-            else:
-                everything += _bounded(files, self.stream_bytes)
+            everything += _bounded(files, self.stream_bytes)
         everything = _bounded(everything, self.total_bytes)
         for folder in (self.path / _HANDOVER).iterdir():
             if _TOKEN.fullmatch(folder.name) and now - folder.lstat().st_mtime > ABANDONED_AFTER_S:
@@ -169,12 +168,28 @@ def _files(folder: Path) -> list[_File]:
     found = []
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            is_part = PART_NAME.fullmatch(entry.name) is not None
-            if is_part or LIKE_NAME.fullmatch(entry.name):
+            part = PART_NAME.fullmatch(entry.name)
+            if (named := part or LIKE_NAME.fullmatch(entry.name)) is not None:
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
-                    found.append(_File(folder / entry.name, status.st_size, status.st_mtime, is_part))
+                    file = _File(
+                        folder / entry.name, named["reel"], status.st_size, status.st_mtime, is_part=part is not None
+                    )
+                    found.append(file)
     return found
+
+
+def _without_abandoned_reels(files: list[_File], before_unix_s: float) -> list[_File]:
+    """Remove reels to which nobody has written since; return what stays.
+
+    The stream may go on: in another reel, written by whichever watcher has it now, who knows nothing of a dead one's. Single
+    parts tell nothing by their age, for a long group of pictures needs its first.
+    """
+    in_use = {file.reel for file in files if file.written_at >= before_unix_s}
+    for file in files:
+        if file.reel not in in_use:
+            _remove(file.path)
+    return [file for file in files if file.reel in in_use]
 
 
 def _bounded(files: list[_File], most_bytes: int) -> list[_File]:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pytest
 
 from monitor.demo.nginx import RealNginx
 from monitor.demo.stage import free_port
+from monitor.watch.spool_folder import ABANDONED_AFTER_S
 from tests.fakes.daemon import RealDaemon, ffmpeg_copying
 from tests.fakes.nginx import entry_for
 from tests.fakes.waiting import eventually
@@ -24,6 +26,7 @@ from tests.fakes.waiting import eventually
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]
 
 DEADLINE_S = 60.0
+RING_TOTAL_BYTES = 64 * 1024 * 1024
 PARAMETERS = ("codec_name", "profile", "level", "width", "height", "pix_fmt", "extradata_hash")
 
 
@@ -51,6 +54,9 @@ class Site:
             if name.startswith("video")
         ]
 
+    def spooled(self) -> list[Path]:
+        return [path for path in (self.folder / "data" / "spool").rglob("*") if path.is_file()]
+
     async def first_incident(self) -> Any:
         return await eventually(self._incident, deadline_s=DEADLINE_S, interval_s=0.02)
 
@@ -61,6 +67,12 @@ class Site:
             return len(self.videos()) >= count
 
         await eventually(look, deadline_s=DEADLINE_S)
+
+    async def preserved(self, incident_id: str) -> bool:
+        """Whether an incident has had evidence kept, and nothing that it asked for is still to do."""
+        effects = (await self.daemon.get(f"/api/v1/incidents/{incident_id}"))["effects"]
+        outcomes = [effect["outcome"] for effect in effects if effect["kind"] == "preserve"]
+        return "succeeded" in outcomes and None not in outcomes
 
     def kill_watchers(self) -> None:
         for pid in self.daemon.watcher_pids():
@@ -79,7 +91,7 @@ async def watching(folder: Path, *, protocol: str) -> AsyncIterator[Site]:
         nginx = await stack.enter_async_context(RealNginx(folder / "nginx"))
         config = {
             "web": {"listen": f"127.0.0.1:{port}"},
-            "watch": {"watchers": 1},
+            "watch": {"watchers": 1, "ring_total_bytes": "64MiB"},
             "servers": [entry_for(nginx, list_interval="500ms", protocol=protocol)],
         }
         daemon = await stack.enter_async_context(RealDaemon(folder, config))
@@ -97,6 +109,14 @@ def turning(tmp_path_factory: pytest.TempPathFactory, calm: Path, brawl: Path) -
         check=True, timeout=60, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     return folder / "turning.mp4"
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
 
 
 def probed(path: Path) -> dict[str, Any]:
@@ -140,3 +160,49 @@ async def test_a_watcher_killed_upon_detection_costs_no_evidence(tmp_path: Path,
         for video, _ in site.videos():
             is_the_publishers(video, turning)
         await eventually(lambda: site.daemon.scored("loud"), deadline_s=DEADLINE_S)
+
+
+async def test_a_daemon_killed_upon_detection_leaves_evidence_for_the_next_and_nothing_for_good(
+    tmp_path: Path, turning: Path
+) -> None:
+    async with watching(tmp_path, protocol="assisted") as site, ffmpeg_copying(turning, site.address):
+        incident = await site.first_incident()
+        pids = site.daemon.watcher_pids()
+        await site.daemon.kill()
+        killed_at = time.time()
+
+        async def all_dead() -> bool:
+            return not any(is_running(pid) for pid in pids)
+
+        await eventually(all_dead, deadline_s=5)
+        left, done_before = set(site.spooled()), len(site.packages())
+        assert left
+        await site.daemon.start()
+
+        await eventually(lambda: site.daemon.scored("loud"), deadline_s=DEADLINE_S)
+        assert incident["incident_id"] in [one["incident_id"] for one in await site.daemon.incidents()]
+        await eventually(lambda: site.preserved(incident["incident_id"]), deadline_s=DEADLINE_S)
+        assert len(site.packages()) > done_before
+        # What the dead daemon's watchers saw is in what the next one keeps.
+        early = [video for video, entry in site.videos() if entry["arrived_from"] < killed_at - 5]
+        assert early
+        for video in early:
+            is_the_publishers(video, turning)
+
+        # It stays for a while, within the bound, and then goes, though the stream is still watched.
+        assert left & set(site.spooled())
+        assert sum(path.stat().st_size for path in site.spooled()) <= RING_TOTAL_BYTES
+        long_ago = time.time() - ABANDONED_AFTER_S - 1
+        for path in left & set(site.spooled()):
+            os.utime(path, (long_ago, long_ago))
+
+        async def swept() -> bool:
+            return not left & set(site.spooled())
+
+        await eventually(swept, deadline_s=DEADLINE_S)
+        assert site.spooled()
+        pids = site.daemon.watcher_pids()
+        assert await site.daemon.stop() == 0
+        assert not any(is_running(pid) for pid in pids)
+        assert list((tmp_path / "data" / "spool").iterdir()) == []
+        assert "Traceback" not in site.daemon.log

@@ -80,6 +80,19 @@ def test_what_is_abandoned_goes_and_what_is_recent_outlives_a_restart(tmp_path: 
     assert list((spool.path / "handover").iterdir()) == []
 
 
+def test_what_a_dead_watcher_wrote_goes_while_the_stream_goes_on(tmp_path: Path) -> None:
+    spool = folder_at(tmp_path / "spool")
+    assert spool.prepare()
+    for name in ("a-000000.like", "a-000000.000000.part", "a-000000.000001.part"):
+        put(spool, STREAM, name, age_s=ABANDONED_AFTER_S + 5)
+    # A group of pictures so long that its first part is old: what came later cannot be shown without it.
+    for name in ("b-000000.like", "b-000000.000000.part"):
+        put(spool, STREAM, name, age_s=ABANDONED_AFTER_S + 5)
+    put(spool, STREAM, "b-000000.000001.part")
+    assert spool.tidy() == 300
+    assert names(spool) == {"b-000000.like", "b-000000.000000.part", "b-000000.000001.part"}
+
+
 def test_bounds_hold_for_each_stream_and_in_all_and_the_oldest_go(tmp_path: Path) -> None:
     spool = folder_at(tmp_path / "spool", stream_bytes=350, total_bytes=600)
     assert spool.prepare()
