@@ -144,6 +144,22 @@ async def test_no_verdict_grows_old_while_another_model_takes_over(
     assert longest_s < usual_s + MARGIN_S
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="watchers share a classifier on Linux only")
+async def test_a_shared_classifier_is_swapped_likewise_and_a_wrong_one_refused(video: Path, models: Path) -> None:
+    settings = replace(settings_for(models, "toy-image"), classifier="shared")
+    async with watching(settings) as (watchers, heard):
+        names = await assign(watchers, video)
+        await scored(heard, "toy-image@1.2.3", names)
+        with pytest.raises(ModelSwapRefused):
+            await watchers.swap_model(replace(settings, model="toy-wrong"), accept)
+        swapping = await scored(heard, "toy-image@1.2.3", names)
+        await watchers.swap_model(replace(settings, model="toy-motion"), accept)
+        await until(lambda: not watchers.swapping, deadline_s=90)
+        await scored(heard, "toy-motion@1.2.3", names, times=2)
+        assert heard.oldest_verdict_s(swapping) < 2.0 + MARGIN_S
+        assert heard.faults == []
+
+
 @pytest.mark.parametrize("which", ["old", "new"])
 async def test_a_watcher_killed_in_the_middle_leaves_no_stream_behind(video: Path, models: Path, which: str) -> None:
     settings = settings_for(models, "toy-image")
