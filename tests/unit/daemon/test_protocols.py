@@ -207,3 +207,15 @@ def test_a_hold_without_one_is_refused_there_with_both_places(tmp_path: Path) ->
 
     assert problem.startswith("config.yaml:4: protocol.default: media server cams cannot carry this protocol out: ")
     assert "holding.yaml:8: states.calm.on[0].do[1]: a media server that cannot hold does nothing here" in problem
+
+
+def test_policies_that_a_protocol_names_must_be_configured(tmp_path: Path) -> None:
+    (tmp_path / "protocols").mkdir()
+    citing = DESK.replace("protocol: desk", "protocol: citing").replace(
+        "priority: $wakes", "priority: $wakes, policy: spam"
+    )
+    (tmp_path / "protocols" / "citing.yaml").write_text(citing)
+    rule = "policies: [{code: %s, title: No spam, category: fraud}]\nprotocol: {default: citing}\n"
+    (problem,) = refused(tmp_path, rule % "other")
+    assert "policies that there are not: spam" in problem
+    assert choose(tmp_path, rule % "spam")["relay"].default.policies == {"spam"}
