@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 PACKET_BYTES = 188
 _SYNC = 0x47
 _PAT_PID = 0
 # Video stream types: MPEG-1, MPEG-2, MPEG-4 part 2, H.264, HEVC.
 _VIDEO_TYPES = frozenset({0x01, 0x02, 0x10, 0x1B, 0x24})
 _MAX_BYTES_WITHOUT_SYNC = 64 * 1024
+_VIDEO_GONE_AFTER_S = 5.0
 # In random bytes every 256th looks like a packet's first; three of them at the right distance do not come by chance.
 _CONFIRMED_AT = tuple(number * PACKET_BYTES for number in range(3))
 
@@ -22,17 +26,20 @@ class JoinBuffer:
     Args:
         limit_bytes: Most that is kept since the last keyframe; a longer group of pictures is not kept at all, and its
             viewers start with the next packet.
+        monotonic_s: The clock.
     """
 
-    def __init__(self, *, limit_bytes: int) -> None:
+    def __init__(self, *, limit_bytes: int, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._limit_bytes = limit_bytes
+        self._monotonic_s = monotonic_s
+        self._video_at_s = 0.0
         self._rest = b""
         self._in_step = True
         self._without_sync_bytes = 0
         self._pat = b""
         self._pmt = b""
         self._pmt_pid: int | None = None
-        self._video_pid: int | None = None
+        self._video_pids: frozenset[int] = frozenset()
         self._since_keyframe: list[bytes] = []
         self._kept_bytes = 0
 
@@ -65,8 +72,12 @@ class JoinBuffer:
         return packets
 
     def for_new_viewer(self) -> bytes:
-        """Return the programme tables and everything since the last keyframe, or nothing if none is kept."""
-        if not self._since_keyframe:
+        """Return the programme tables and everything since the last keyframe, or nothing if none is kept.
+
+        Nothing either while no video comes: who opened the stream again and again would see the same old pictures each time, and
+        take them for live.
+        """
+        if not self._since_keyframe or self._monotonic_s() - self._video_at_s > _VIDEO_GONE_AFTER_S:
             return b""
         return b"".join((self._pat, self._pmt, *self._since_keyframe))
 
@@ -98,11 +109,14 @@ class JoinBuffer:
             self._pmt_pid = _pmt_pid(_section(packet)) or self._pmt_pid
         elif pid == self._pmt_pid and starts_unit:
             self._pmt = packet
-            self._video_pid = _video_pid(_section(packet))
-        elif starts_unit and pid == (self._video_pid or pid) and _is_random_access(packet):
-            self._since_keyframe = [packet]
-            self._kept_bytes = PACKET_BYTES
-            return
+            self._video_pids = _video_pids(_section(packet))
+        elif not self._video_pids or pid in self._video_pids:
+            self._video_at_s = self._monotonic_s()
+            # Of whichever video: where there are several, the first of them may be over.
+            if starts_unit and _is_random_access(packet):
+                self._since_keyframe = [packet]
+                self._kept_bytes = PACKET_BYTES
+                return
         if self._since_keyframe:
             self._since_keyframe.append(packet)
             self._kept_bytes += PACKET_BYTES
@@ -139,12 +153,13 @@ def _pmt_pid(pat: bytes) -> int | None:
     return None
 
 
-def _video_pid(pmt: bytes) -> int | None:
+def _video_pids(pmt: bytes) -> frozenset[int]:
     if len(pmt) < 12:
-        return None
+        return frozenset()
+    found = set()
     offset = 12 + ((pmt[10] & 0x0F) << 8 | pmt[11])
     while offset + 5 <= len(pmt):
         if pmt[offset] in _VIDEO_TYPES:
-            return (pmt[offset + 1] & 0x1F) << 8 | pmt[offset + 2]
+            found.add((pmt[offset + 1] & 0x1F) << 8 | pmt[offset + 2])
         offset += 5 + ((pmt[offset + 3] & 0x0F) << 8 | pmt[offset + 4])
-    return None
+    return frozenset(found)

@@ -126,6 +126,48 @@ def test_only_the_keyframes_of_the_video_count() -> None:
     assert buffer.for_new_viewer() == b"".join((*tables, key_video, audio, video))
 
 
+def tables_of(*video_pids: int) -> tuple[bytes, bytes]:
+    """Return the tables of a programme with these videos."""
+    listed = b"".join(bytes([0x1B, 0xE0 | pid >> 8, pid & 0xFF, 0xF0, 0]) for pid in video_pids)
+    head = bytes([0, 2, 0xB0, 13 + len(listed), 0, 1, 0xC1, 0, 0, 0xE1, 0, 0xF0, 0])
+    return (
+        packet(0, bytes([0, 0, 0xB0, 13, 0, 1, 0xC1, 0, 0, 0, 1, 0xE0, 0x20, 0, 0, 0, 0])),
+        packet(0x20, head + listed + bytes(4)),
+    )
+
+
+def test_where_the_first_of_two_videos_is_over_viewers_begin_with_the_other() -> None:
+    buffer = JoinBuffer(limit_bytes=LIMIT_BYTES)
+    tables = tables_of(0x100, 0x101)
+    old, new, more = (
+        packet(pid, b"k", random_access=key) for pid, key in ((0x100, True), (0x101, True), (0x101, False))
+    )
+
+    buffer.feed(b"".join((*tables, old, more)))
+    assert buffer.for_new_viewer() == b"".join((*tables, old, more))
+
+    buffer.feed(new + more)
+    assert buffer.for_new_viewer() == b"".join((*tables, new, more))
+
+
+def test_pictures_that_nothing_follows_are_not_given_away_as_live() -> None:
+    now_s = 100.0
+    buffer = JoinBuffer(limit_bytes=LIMIT_BYTES, monotonic_s=lambda: now_s)
+    tables = tables_of(0x100)
+    key, sound, more = packet(0x100, b"k", random_access=True), packet(0x102, b"a"), packet(0x100, b"v")
+    buffer.feed(b"".join((*tables, key)))
+    now_s += 5.0
+    buffer.feed(sound)
+    assert buffer.for_new_viewer() == b"".join((*tables, key, sound))
+
+    now_s += 0.1
+    buffer.feed(sound)
+    assert buffer.for_new_viewer() == b""
+
+    buffer.feed(more)
+    assert buffer.for_new_viewer() == b"".join((*tables, key, sound, sound, more))
+
+
 def test_rubbish_between_packets_is_left_out(stream: bytes) -> None:
     packets = stream[: 40 * PACKET_BYTES]
     buffer = JoinBuffer(limit_bytes=LIMIT_BYTES)
