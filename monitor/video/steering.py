@@ -272,8 +272,10 @@ class Steering:
     def _take_closely(self, read: ReadPacket) -> None:
         now_s = read.placed.time_s
         if self._sliding is None:
-            # Starting one span back makes the first clip complete with what is held already.
-            self._slide_from(max(self._not_before_s, now_s - span_s(self._spec)))
+            # Starting one span back makes the first clip complete with what is held already; where nothing is, its places
+            # would be filled with copies of the next frame.
+            back_s = 0.0 if self._following else span_s(self._spec)
+            self._slide_from(max(self._not_before_s, now_s - back_s))
         if self._following:
             self._feed.feed(read, self._skip(read), self._see)
         else:

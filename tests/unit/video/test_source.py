@@ -190,6 +190,21 @@ def test_rising_posture_looks_at_once(tmp_path: Path, b_frames: int, gop_s: floa
     assert max(gaps_s(close)) <= 0.6
 
 
+@b_frames
+@pytest.mark.parametrize("after_s", [4.2, 4.4, 4.8, 5.2])
+def test_a_posture_that_rises_while_a_long_group_is_followed_begins_with_pictures_of_its_own(
+    tmp_path: Path, b_frames: int, after_s: float
+) -> None:
+    # 4 s without a keyframe, and the stream is followed: nothing is held back from which a clip could be filled.
+    path = film(tmp_path / "a.flv", Footage(duration_s=8, gop_s=None, b_frames=b_frames))
+    run = watch(path, Plan((0, Posture.CALM), (round(after_s / FRAME_S), Posture.CLOSE)))
+    close = [clip for clip in run.clips if clip.posture is Posture.CLOSE]
+    assert close[0].times_s[-1] <= after_s + SPAN_S + 0.3
+    for clip in close:
+        assert clip.spacing_honoured
+        assert len(set(clip.times_s)) == len(clip.times_s)
+
+
 @pytest.mark.parametrize("gop_s", [2.0, None])
 def test_falling_posture_leaves_no_gap(tmp_path: Path, gop_s: float | None) -> None:
     path = film(tmp_path / "a.flv", Footage(duration_s=14, gop_s=gop_s, b_frames=3))
