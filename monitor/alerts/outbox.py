@@ -11,9 +11,8 @@ from typing import Self
 import structlog
 
 from monitor import faults
-from monitor.alerts.receivers import Receiver
+from monitor.alerts.port import Attempt, Carrier, Outcome, Receiver
 from monitor.alerts.schedule import retry_delay_s, throttle_s
-from monitor.alerts.sender import Attempt, Outcome, Sender
 from monitor.clock import Clock, wait_until
 from monitor.errors import StoreError
 from monitor.metrics import (
@@ -154,13 +153,13 @@ class _Line:
 
     async def run(self) -> None:
         """Deliver until cancelled; a failing store is tried again every second."""
-        async with Sender(self._receiver, self._clock) as sender:
+        async with self._receiver.carrier(self._clock) as carrier:
             while True:
                 self._wake.clear()
                 try:
                     delivery = await self._next()
                     if delivery is not None:
-                        await self._deliver(sender, delivery)
+                        await self._deliver(carrier, delivery)
                         continue
                     delay_s = await self._idle_s()
                 except Exception as error:  # noqa: BLE001  # a supervisor: a defect must not end all deliveries
@@ -192,9 +191,9 @@ class _Line:
             return POLL_S
         return min(POLL_S, max(0.0, max(due_at, self._not_before) - now))
 
-    async def _deliver(self, sender: Sender, delivery: DeliveryRecord) -> None:
+    async def _deliver(self, carrier: Carrier, delivery: DeliveryRecord) -> None:
         faults.reach("alert_before_send")
-        attempt = await sender.attempt(delivery)
+        attempt = await carrier.attempt(delivery)
         faults.reach("alert_sent")
         # Once the receiver has answered, the answer is written even while the daemon stops: an alert that was taken would
         # otherwise be sent again at the next start.

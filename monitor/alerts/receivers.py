@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from yarl import URL
 
-from monitor.alerts.addresses import Reach, is_loopback_host, reach_of
+from monitor.alerts.addresses import is_loopback_host, reach_of
+from monitor.alerts.port import Receiver
 from monitor.alerts.signing import Signer
+from monitor.alerts.webhook import SignedWebhook
 from monitor.config.people import WebhookReceiver
 from monitor.config.secrets import resolve_secret, signing_secret_weakness
 from monitor.errors import ConfigError, Problem
-
-
-@dataclass(frozen=True, slots=True)
-class Receiver:
-    """Where alerts go and how they are signed.
-
-    Attributes:
-        name: The operator's name for it; the only thing about it that logs and metrics show.
-        url: May hold a token; shown nowhere.
-        reach: Which addresses its host may have.
-        events: The only alerts that it gets, by the last word of their type; the usual ones if empty.
-        timeout_s: How long one attempt may take, from the look-up of the name to the answer's headers.
-    """
-
-    name: str
-    url: URL = field(repr=False)
-    signer: Signer
-    reach: Reach
-    timeout_s: float
-    events: frozenset[str] = frozenset()
 
 
 def build_receivers(
@@ -67,7 +48,7 @@ def build_receivers(
                 problems.append(Problem(config_file, f"{where}.secrets[{position}]", what, mend))
         if not problems:
             receivers.append(
-                Receiver(
+                SignedWebhook(
                     name=entry.name,
                     url=url,
                     signer=Signer(secrets),

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from dataclasses import dataclass
-from enum import StrEnum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
 import structlog
+from yarl import URL
 
-from monitor.alerts.addresses import BlockedAddressError, connector
-from monitor.alerts.events import CONTENT_TYPE
-from monitor.alerts.receivers import Receiver
+from monitor.alerts.addresses import BlockedAddressError, Reach, connector
+from monitor.alerts.port import Attempt, FailureReason, Outcome
 from monitor.alerts.schedule import parse_retry_after_s
 from monitor.clock import Clock
 from monitor.store.deliveries import OVERLOADED, DeliveryRecord
 
 USER_AGENT: Final = "livecordon"
 MAX_ANSWER_BYTES: Final = 4096
-"""Nothing in an answer's body matters; no more than this is buffered before the connection is closed."""
+"""No more than this of an answer's body is read before the connection is closed."""
 
-
-class FailureReason(StrEnum):
-    """Why an attempt failed: a closed list, stored, shown and logged."""
-
-    TIMEOUT = "timeout"
-    REFUSED = "refused"
-    DNS = "dns"
-    TLS = "tls"
-    DISCONNECTED = "disconnected"
-    HTTP_4XX = "http_4xx"
-    HTTP_5XX = "http_5xx"
-    REDIRECT = "redirect"
-    GONE = "gone"
-    BAD_ANSWER = "bad_answer"
-    BLOCKED_ADDRESS = "blocked_address"
-    INTERNAL = "internal"
-
+BODY_WAIT_S: Final = 1.0
+"""How long an answer's body may take after its headers."""
 
 # Looked through in order: the library's errors inherit from each other.
 _REASONS: Final[tuple[tuple[tuple[type[Exception], ...], FailureReason], ...]] = (
@@ -57,38 +45,71 @@ _GONE: Final = 410
 log = structlog.get_logger()
 
 
-class Outcome(StrEnum):
-    """How an attempt ended; the words are the metric's label values."""
+@dataclass(frozen=True, slots=True)
+class AlertRequest:
+    """What an alert becomes on its way to one receiver; all of it is kept out of logs."""
 
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    THROTTLED = "throttled"
-    GONE = "gone"
+    url: URL = field(repr=False)
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    method: str = "POST"
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """What one attempt came to.
+class HttpAnswer:
+    """What came back. `body` holds the first `MAX_ANSWER_BYTES` at most, and is hostile."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpReceiver(ABC):
+    """A receiver that takes alerts over HTTP; implements `monitor.alerts.port.Receiver`.
 
     Attributes:
-        reason: None exactly when it was delivered.
-        http_status: Status of the answer, if one came.
-        retry_after_s: How long the receiver asks to be left alone, bounded; None if it does not say.
+        name: The operator's name for it; the only thing about it that logs and metrics show.
+        reach: Which addresses its host may have.
+        timeout_s: How long one attempt may take, from the look-up of the name to the answer's end.
+        events: The only alerts that it gets, by the last word of their type; the usual ones if empty.
+        concurrency: How many attempts may be under way at once.
+        newest_only: It keeps no sequence; see `monitor.alerts.port.Receiver.newest_only`.
     """
 
-    outcome: Outcome
-    reason: FailureReason | None = None
-    http_status: int | None = None
-    retry_after_s: float | None = None
+    name: str
+    reach: Reach
+    timeout_s: float
+    events: frozenset[str] = frozenset()
+    concurrency: int = 1
+    newest_only: bool = False
+
+    @abstractmethod
+    def request(self, delivery: DeliveryRecord, *, at: datetime) -> AlertRequest:
+        """Return the request that tells it an alert; of the same alert at every attempt but for what `at` signs.
+
+        Args:
+            delivery: ``body`` is the event as CloudEvents JSON, ``event_id`` its id.
+            at: Aware time of this attempt in UTC.
+        """
+
+    def judge(self, answer: HttpAnswer) -> Attempt:
+        """Return what an answer means; only 2xx is success here."""
+        return judged_by_status(answer)
+
+    def carrier(self, clock: Clock) -> Sender:
+        """Return the way to it; see `monitor.alerts.port.Receiver`."""
+        return Sender(self, clock)
 
 
 class Sender:
-    """Posts alerts to one receiver: no redirects, no proxies from the environment, no cookies, addresses checked.
+    """Sends alerts to one receiver: no redirects, no proxies from the environment, no cookies, addresses checked.
 
-    An async context manager; leaving it closes its connections.
+    An async context manager; leaving it closes its connections. Implements `monitor.alerts.port.Carrier`.
     """
 
-    def __init__(self, receiver: Receiver, clock: Clock) -> None:
+    def __init__(self, receiver: HttpReceiver, clock: Clock) -> None:
         self._receiver = receiver
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
@@ -98,7 +119,7 @@ class Sender:
             connector=connector(self._receiver.reach),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._receiver.timeout_s),
-            headers={"User-Agent": USER_AGENT, "Content-Type": CONTENT_TYPE},
+            headers={"User-Agent": USER_AGENT},
             trust_env=False,
             auto_decompress=False,
             read_bufsize=MAX_ANSWER_BYTES,
@@ -113,19 +134,20 @@ class Sender:
             await session.close()
 
     async def attempt(self, delivery: DeliveryRecord) -> Attempt:
-        """Sign `delivery` for this moment and post it once; RuntimeError before entering.
+        """Compose the request for this moment and send it once; RuntimeError before entering.
 
         Cancellation breaks the connection off; whether the receiver took the alert is then unknown.
         """
         if self._session is None:
             message = "the sender is not open"
             raise RuntimeError(message)
-        headers = self._receiver.signer.headers(delivery.event_id, delivery.body, at=self._clock.now())
         try:
-            async with self._session.post(
-                self._receiver.url, data=delivery.body, headers=headers, allow_redirects=False
+            request = self._receiver.request(delivery, at=self._clock.now())
+            async with self._session.request(
+                request.method, request.url, data=request.body, headers=request.headers, allow_redirects=False
             ) as response:
-                return self._judge(response.status, response.headers.get("Retry-After"))
+                body = await _beginning(response)
+                return self._receiver.judge(HttpAnswer(response.status, response.headers, body, self._clock.now()))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             return Attempt(Outcome.FAILED, _reason(error))
         except Exception as error:  # noqa: BLE001  # whatever one receiver provokes must not end deliveries to it
@@ -133,23 +155,38 @@ class Sender:
             log.error("delivery_attempt_broke", receiver=self._receiver.name, error=type(error).__name__)  # noqa: TRY400  # see above
             return Attempt(Outcome.FAILED, FailureReason.INTERNAL)
 
-    def _judge(self, status: int, retry_after: str | None) -> Attempt:
-        retry_after_s = parse_retry_after_s(retry_after, now=self._clock.now())
-        match status // 100:
-            case 2:
-                return Attempt(Outcome.DELIVERED, http_status=status)
-            case 3:
-                reason = FailureReason.REDIRECT
-            case 4:
-                reason = FailureReason.GONE if status == _GONE else FailureReason.HTTP_4XX
-            case 5:
-                reason = FailureReason.HTTP_5XX
-            case _:
-                reason = FailureReason.BAD_ANSWER
-        outcome = Outcome.THROTTLED if status in OVERLOADED else Outcome.FAILED
-        if status == _GONE:
-            outcome = Outcome.GONE
-        return Attempt(outcome, reason, status, retry_after_s)
+
+def judged_by_status(answer: HttpAnswer) -> Attempt:
+    """Return what an answer's status says: 2xx took it, 410 wants no more, 429, 502, 503 and 504 want less."""
+    status = answer.status
+    retry_after_s = parse_retry_after_s(answer.headers.get("Retry-After"), now=answer.at)
+    match status // 100:
+        case 2:
+            return Attempt(Outcome.DELIVERED, http_status=status)
+        case 3:
+            reason = FailureReason.REDIRECT
+        case 4:
+            reason = FailureReason.GONE if status == _GONE else FailureReason.HTTP_4XX
+        case 5:
+            reason = FailureReason.HTTP_5XX
+        case _:
+            reason = FailureReason.BAD_ANSWER
+    outcome = Outcome.THROTTLED if status in OVERLOADED else Outcome.FAILED
+    if status == _GONE:
+        outcome = Outcome.GONE
+    return Attempt(outcome, reason, status, retry_after_s)
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Return an answer's body as far as it comes soon: what its status says counts, whatever becomes of the rest."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_WAIT_S):
+            while len(body) < MAX_ANSWER_BYTES and (piece := await response.content.read(MAX_ANSWER_BYTES - len(body))):
+                body += piece
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        pass
+    return bytes(body)
 
 
 def _reason(error: Exception) -> FailureReason:

@@ -10,7 +10,8 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from monitor import shipped
-from monitor.alerts.receivers import Receiver, build_receivers
+from monitor.alerts.port import Receiver
+from monitor.alerts.receivers import build_receivers
 from monitor.classify.package import ModelPackage
 from monitor.config.loading import LoadedConfig
 from monitor.config.models import Config

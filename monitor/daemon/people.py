@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.alerts.receivers import Receiver
+from monitor.alerts.port import Receiver
 from monitor.clock import Clock
 from monitor.daemon.alerting import Alerting
 from monitor.daemon.auditing import Auditing

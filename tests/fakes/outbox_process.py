@@ -11,15 +11,17 @@ from yarl import URL
 
 from monitor.alerts.addresses import Reach
 from monitor.alerts.outbox import Outbox
-from monitor.alerts.receivers import Receiver
 from monitor.alerts.signing import Signer
+from monitor.alerts.webhook import SignedWebhook
 from monitor.clock import SystemClock
 from monitor.store.database import Database
 from tests.fakes.receiver import SECRET
 
 
 async def main(store: Path, url: str) -> None:
-    receiver = Receiver("partner", URL(url), Signer([SecretStr(SECRET)]), Reach.LOOPBACK, timeout_s=10)
+    receiver = SignedWebhook(
+        name="partner", url=URL(url), signer=Signer([SecretStr(SECRET)]), reach=Reach.LOOPBACK, timeout_s=10
+    )
     async with Database(store) as database, Outbox(database, [receiver], SystemClock()):
         await asyncio.Event().wait()
 

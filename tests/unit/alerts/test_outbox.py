@@ -18,9 +18,10 @@ from yarl import URL
 from monitor.alerts.addresses import Reach
 from monitor.alerts.events import compose
 from monitor.alerts.outbox import POLL_S, Outbox
-from monitor.alerts.receivers import Receiver
+from monitor.alerts.port import Receiver
 from monitor.alerts.schedule import MAX_ATTEMPTS
 from monitor.alerts.signing import Signer
+from monitor.alerts.webhook import SignedWebhook
 from monitor.clock import SystemClock
 from monitor.store import deliveries
 from monitor.store.database import Database
@@ -34,8 +35,8 @@ from tests.unit.alerts.test_events import SNAPSHOT
 NEW_SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY="
 
 
-def receiver_for(fake: FakeReceiver, name: str = "partner", **changes: Any) -> Receiver:
-    plain = Receiver(
+def receiver_for(fake: FakeReceiver, name: str = "partner", **changes: Any) -> SignedWebhook:
+    plain = SignedWebhook(
         name=name, url=URL(fake.url), signer=Signer([SecretStr(SECRET)]), reach=Reach.LOOPBACK, timeout_s=10
     )
     return replace(plain, **changes)
@@ -490,15 +491,15 @@ async def test_a_defect_in_one_attempt_fails_that_attempt_only(
 ) -> None:
     import aiohttp
 
-    post = aiohttp.ClientSession.post
+    request = aiohttp.ClientSession.request
     failures = [ZeroDivisionError()]
 
     def breaking(*args: Any, **kwargs: Any) -> Any:
         if failures:
             raise failures.pop()
-        return post(*args, **kwargs)
+        return request(*args, **kwargs)
 
-    monkeypatch.setattr(aiohttp.ClientSession, "post", breaking)
+    monkeypatch.setattr(aiohttp.ClientSession, "request", breaking)
     await put(database, clock, [event(1), event(2)])
     async with running(database, clock, receiver_for(partner)):
         first, second = await rows(database)

@@ -4,6 +4,7 @@ import pytest
 
 from monitor.alerts.addresses import Reach
 from monitor.alerts.receivers import build_receivers
+from monitor.alerts.webhook import SignedWebhook
 from monitor.config.models import Secret
 from monitor.config.people import WebhookReceiver
 from monitor.errors import ConfigError
@@ -18,6 +19,7 @@ def entry(name: str = "partner", url: str = "https://a.example/h?k=s3cr3t", *sec
 
 def test_a_receiver_is_built_and_shows_neither_address_nor_secret() -> None:
     (receiver,) = build_receivers([entry()], ENVIRON)
+    assert isinstance(receiver, SignedWebhook)
     assert receiver.name == "partner"
     assert receiver.reach is Reach.PUBLIC
     assert receiver.timeout_s == 15
@@ -28,6 +30,7 @@ def test_a_receiver_is_built_and_shows_neither_address_nor_secret() -> None:
 
 def test_plain_http_is_for_loopback_only() -> None:
     (receiver,) = build_receivers([entry(url="http://localhost:9/h")], ENVIRON)
+    assert isinstance(receiver, SignedWebhook)
     assert receiver.reach is Reach.LOOPBACK
     with pytest.raises(ConfigError) as caught:
         build_receivers([entry(url="http://a.example/h?k=s3cr3t")], ENVIRON)

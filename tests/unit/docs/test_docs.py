@@ -18,7 +18,7 @@ import yaml
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 from monitor import errors, metrics
-from monitor.alerts.sender import Outcome
+from monitor.alerts.port import Outcome
 from monitor.classify.manifest import parse_manifest
 from monitor.cli.main import COMMANDS, cli
 from monitor.config.models import Config
