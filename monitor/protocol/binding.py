@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from monitor.protocol.checks import Finding
-from monitor.protocol.definition import AllOf, AnyOf, Definition, Effect, Guard, Not, OnEffect, ServerCan, State
+from monitor.protocol.definition import Definition, Effect, OnEffect, State
 from monitor.protocol.graph import edges_of
+from monitor.protocol.guards import where_server_can
 from monitor.vocabulary import EffectKind, EffectOutcome
 
 
@@ -47,24 +48,10 @@ def _holding(state: State) -> State:
     return replace(
         state,
         transitions=tuple(
-            replace(transition, guard=None if transition.guard is None else _able(transition.guard))
+            replace(transition, guard=None if transition.guard is None else where_server_can(transition.guard))
             for transition in state.transitions
         ),
     )
-
-
-def _able(guard: Guard) -> Guard:
-    match guard:
-        case ServerCan(EffectKind.HOLD):
-            return AllOf(())
-        case AllOf(guards):
-            return AllOf(tuple(map(_able, guards)))
-        case AnyOf(guards):
-            return AnyOf(tuple(map(_able, guards)))
-        case Not(inner):
-            return Not(_able(inner))
-        case _:
-            return guard
 
 
 def _without_hold(state: State) -> State:

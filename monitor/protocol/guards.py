@@ -107,6 +107,21 @@ def each_guard(guard: Guard | None) -> Iterator[Guard]:
             yield guard
 
 
+def where_server_can(guard: Guard) -> Guard:
+    """Return a guard as it is on a media server that can do whatever it asks about."""
+    match guard:
+        case ServerCan():
+            return AllOf(())
+        case AllOf(guards):
+            return AllOf(tuple(map(where_server_can, guards)))
+        case AnyOf(guards):
+            return AnyOf(tuple(map(where_server_can, guards)))
+        case Not(inner):
+            return Not(where_server_can(inner))
+        case _:
+            return guard
+
+
 def guard_out(guard: Guard) -> dict[str, Any]:  # noqa: C901, PLR0911 - one per word
     """Return a guard as JSON values."""
     match guard:

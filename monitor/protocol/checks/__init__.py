@@ -10,6 +10,7 @@ from __future__ import annotations
 from monitor.protocol.checks.finding import Finding
 from monitor.protocol.checks.harm import dismissed_in_vain, no_way_back, unasked_outcome, unhandled_outcome
 from monitor.protocol.checks.order import dead, never_holds
+from monitor.protocol.checks.overlap import ambiguous
 from monitor.protocol.checks.pace import answers_itself, left_while_trying, too_soon
 from monitor.protocol.checks.people import (
     cut_short_review,
@@ -40,6 +41,7 @@ def findings(definition: Definition) -> list[Finding]:
         *pointless(edges),
         *never_holds(definition),
         *dead(definition),
+        *ambiguous(definition),
         *unreachable(definition, edges),
         *endless(definition, edges),
         *waits_forever(definition, edges),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from monitor.protocol.decision import IncidentState
 from monitor.protocol.definition import (
     Guard,
     LabelDetected,
+    MaxSeverityAtLeast,
     ReportsAtLeast,
     ServerCan,
     StrikesAtLeast,
@@ -22,12 +23,13 @@ from monitor.vocabulary import Severity
 _MOST: Final = 20_000
 """With more situations than this, nothing is claimed: no finding is better than a wrong one, or a slow start."""
 
-_OTHER: Final = "\0any other label"
+OTHER: Final = "\0any other"
+"""Stands for every label, category or list that is not named."""
 
 
 def can_hold(guard: Guard) -> bool:
     """Whether there is a situation in which `guard` holds."""
-    worlds = _worlds([guard])
+    worlds = each_world([guard])
     return worlds is None or any(holds(guard, world) for world in worlds)
 
 
@@ -37,37 +39,53 @@ def whenever(guard: Guard | None, others: Sequence[Guard | None]) -> bool:
         return False
     if None in others or guard in others:
         return True
-    worlds = _worlds([guard, *others])
+    worlds = each_world([guard, *others])
     return worlds is not None and all(
         any(holds(other, world) for other in others) for world in worlds if holds(guard, world)
     )
 
 
-def _worlds(guards: Sequence[Guard | None]) -> Iterator[IncidentState] | None:
-    """Yield one situation for every way in which these guards can come out; None if that cannot be told."""
+def each_world(
+    guards: Sequence[Guard | None],
+    *,
+    labels: Iterable[str] = (),
+    strikes: Iterable[int] = (),
+    viewers: Iterable[int] = (),
+    reports: Iterable[int] = (),
+    most: int = _MOST,
+) -> Iterator[IncidentState] | None:
+    """Yield one situation for every way in which these guards can come out; None if that cannot be told.
+
+    Args:
+        guards: What is to be told apart.
+        labels: Further labels of which it matters how severe they are.
+        strikes: Further numbers of strikes that matter.
+        viewers: Further numbers of viewers.
+        reports: Further numbers of reports.
+        most: With more situations than this, none is yielded.
+    """
     simple = [one for guard in guards for one in each_guard(guard)]
     if any(isinstance(one, ServerCan) for one in simple):
         return None
-    labels = sorted({one.label for one in simple if isinstance(one, LabelDetected)})
-    counts = [
-        [0, *sorted({one.count for one in simple if isinstance(one, kind)})]
-        for kind in (StrikesAtLeast, ViewersAtLeast, ReportsAtLeast)
-    ]
-    of_labels = 3 ** (len(labels) + 1)
-    if 3 * of_labels * len(counts[0]) * len(counts[1]) * len(counts[2]) > _MOST:
+    named = sorted({*labels, *(one.label for one in simple if isinstance(one, LabelDetected))})
+    further = ((StrikesAtLeast, strikes), (ViewersAtLeast, viewers), (ReportsAtLeast, reports))
+    counts = [sorted({0, *more, *(one.count for one in simple if isinstance(one, kind))}) for kind, more in further]
+    highest = any(isinstance(one, MaxSeverityAtLeast) for one in simple)
+    of_labels = 3 ** (len(named) + 1)
+    if 3 * of_labels * len(counts[0]) * len(counts[1]) * len(counts[2]) > most:
         return None
-    return _each(labels, counts)
+    return _each(named, counts, with_highest=highest)
 
 
-def _each(labels: list[str], counts: list[list[int]]) -> Iterator[IncidentState]:
+def _each(labels: list[str], counts: list[list[int]], *, with_highest: bool) -> Iterator[IncidentState]:
     for severities in itertools.product(Severity, repeat=len(labels) + 1):
         named = {
             label: severity
-            for label, severity in zip([*labels, _OTHER], severities, strict=True)
+            for label, severity in zip([*labels, OTHER], severities, strict=True)
             if severity > Severity.NONE
         }
         now = max(severities)
-        for highest in Severity:
+        for highest in Severity if with_highest else (now,):
             if highest >= now:
                 for strikes, viewers, reports in itertools.product(*counts):
                     yield IncidentState("", 0.0, 0, named, highest, strikes=strikes, viewers=viewers, reports=reports)

@@ -66,6 +66,35 @@ def test_but_not_on_only_some_of_them() -> None:
         ),
         pytest.param(("stream: ended, do: [preserve]", "stream: returned, do: [preserve]"), id="both stream changes"),
         pytest.param(("detection: cleared, to: closed", "detection: act, do: [preserve]"), id="cleared and raised"),
+        pytest.param(
+            ("viewers: 1000, do: [preserve]", "viewers: 100, if: {not: {viewers: 1000}}, to: closed"), id="excluded"
+        ),
+        pytest.param(
+            (
+                "detection: act, label: fight, to: closed",
+                "detection: act, do: [preserve]",
+                "detection: review, label: fight, do: [alert: {event: updated}]",
+            ),
+            id="both said first",
+        ),
+        pytest.param(
+            ("review: confirm, if: {severity: act}, to: closed", "review: confirm, if: {label: fight}, to: closed"),
+            id="two ways to the same",
+        ),
+        pytest.param(
+            (
+                "detection: cleared, label: fight, if: {severity: review}, do: [preserve]",
+                "detection: cleared, to: closed",
+            ),
+            id="one label and all",
+        ),
+        pytest.param(
+            (
+                "after: 1m, if: {all: [{severity: act}, {can: hold}]}, to: closed",
+                "after: 1m, if: {severity: act}, do: [preserve], to: waiting",
+            ),
+            id="what only some servers can",
+        ),
     ],
 )
 def test_transitions_that_only_look_alike(transitions: tuple[str, ...]) -> None:

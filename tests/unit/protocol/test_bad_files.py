@@ -10,7 +10,7 @@ import pytest
 
 from monitor.errors import Problem, ProtocolDefinitionError
 from monitor.protocol import checks
-from monitor.protocol.checks import Finding, harm, order, pace, people, shape
+from monitor.protocol.checks import Finding, harm, order, overlap, pace, people, shape
 from monitor.protocol.definition import Definition
 from monitor.protocol.graph import edges_of
 from monitor.protocol.loading import load_definition
@@ -20,7 +20,7 @@ from monitor.yaml_source import parse_yaml
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
 CHECKS = [
     check
-    for module in (harm, order, pace, people, shape)
+    for module in (harm, order, overlap, pace, people, shape)
     for name, check in vars(module).items()
     if inspect.isgeneratorfunction(check) and check.__module__ == module.__name__ and not name.startswith("_")
 ]
