@@ -20,7 +20,7 @@ from monitor.redact import redact_text
 
 if TYPE_CHECKING:
     from monitor.config.loading import LoadedConfig
-    from monitor.config.models import AnyServer
+    from monitor.config.servers import AnyServer
 
 
 @click.command()
@@ -102,7 +102,7 @@ async def _probe_all(loaded: LoadedConfig) -> tuple[list[Problem], list[Problem]
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for index, server in enumerate(loaded.config.servers):
-        if server.kind == "embedded" and server.serve:
+        if _relay_to_run(server) is not None:
             continue
         try:
             found = await _probe(server, loaded)
@@ -115,6 +115,13 @@ async def _probe_all(loaded: LoadedConfig) -> tuple[list[Problem], list[Problem]
         else:
             warnings += [loaded.problem(("servers", index), redact_text(warning)) for warning in found]
     return problems, warnings
+
+
+def _relay_to_run(server: AnyServer) -> str | None:
+    """Return the address of the relay that the daemon itself will run, where this entry is one."""
+    from monitor.config.servers import EmbeddedServer  # noqa: PLC0415 - keeps `--help` fast
+
+    return server.url if isinstance(server, EmbeddedServer) and server.serve else None
 
 
 async def _probe(section: AnyServer, loaded: LoadedConfig) -> tuple[str, ...]:
@@ -136,8 +143,8 @@ def _occupied_ports(loaded: LoadedConfig) -> Iterator[Problem]:
     if config.web.gate_listen is not None:
         wanted.append((("web", "gate_listen"), config.web.gate_listen))
     for index, server in enumerate(config.servers):
-        if server.kind == "embedded" and server.serve:
-            parts = urlsplit(server.url)
+        if (relay := _relay_to_run(server)) is not None:
+            parts = urlsplit(relay)
             wanted.append((("servers", index, "url"), f"{parts.hostname}:{parts.port or 80}"))
     for path, listen in wanted:
         host, _, port = listen.rpartition(":")

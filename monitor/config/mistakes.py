@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from monitor.config.schema import keys_at, places_of
+from monitor.config.server_plugins import plugin_kinds
+from monitor.config.servers import BUILT_IN_SECTIONS
 from monitor.yaml_source import Path
 
 _PATTERNS: Final = (
@@ -17,6 +19,7 @@ _PATTERNS: Final = (
     (r"^https?://", "write an address that starts with http:// or https://"),
     (r"^http://", "write an address that starts with http://"),
     (r"^rtmps?://", "write an address that starts with rtmp:// or rtmps://"),
+    (r"^(rtsps?|", "write an address that starts with rtsp://, rtmp:// or http:// (or rtsps, rtmps, https)"),
     (r"^(\[", "write address and port, such as 127.0.0.1:8930"),
     (r"^[A-Za-z_]", "write the name of an environment variable, not its value"),
 )
@@ -77,15 +80,18 @@ def _missing(path: Path, data: Any, _context: Mapping[str, Any]) -> tuple[Path, 
 
 
 def _no_kind(path: Path, _data: Any, _context: Mapping[str, Any]) -> tuple[Path, str, str]:
-    return (*path, "kind"), "this is missing", "add it (which adapter: nginx_rtmp, embedded or static)"
+    return (*path, "kind"), "this is missing", "add it (which adapter, such as nginx_rtmp)"
 
 
-def _unknown_kind(path: Path, data: Any, context: Mapping[str, Any]) -> tuple[Path, str, str]:
-    kinds = str(context.get("expected_tags", "")).replace("'", "")
+def _unknown_kind(path: Path, data: Any, _context: Mapping[str, Any]) -> tuple[Path, str, str]:
     given = _value_at(path, data).get("kind")
-    near = difflib.get_close_matches(given, kinds.split(", "), n=1) if isinstance(given, str) else []
-    mend = f"did you mean {near[0]}?" if near else f"use one of {kinds}"
+    near = difflib.get_close_matches(given, _kinds(), n=1) if isinstance(given, str) else []
+    mend = f"did you mean {near[0]}?" if near else f"use one of {', '.join(_kinds())}"
     return (*path, "kind"), "there is no such kind of server", mend
+
+
+def _kinds() -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*BUILT_IN_SECTIONS, *plugin_kinds())))
 
 
 def _pattern(path: Path, _data: Any, context: Mapping[str, Any]) -> tuple[Path, str, str]:

@@ -6,7 +6,7 @@ Rules that look at several sections at once, such as names that must differ, sta
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -15,20 +15,27 @@ from monitor.config.fields import (
     AnchoredPath,
     Budget,
     Duration,
-    HttpAddress,
     Listen,
     Name,
-    RelayAddress,
-    RtmpAddress,
     Score,
     Size,
-    SourceAddress,
 )
 from monitor.config.people import AlertsSection, RespondersSection
 from monitor.config.section import Secret, Section
+from monitor.config.servers import AnyServer, EmbeddedServer, NginxRtmpServer, StaticServer
 from monitor.config.watching import WatchSection
 
-__all__ = ["AlertsSection", "RespondersSection", "Secret", "Section", "WatchSection"]
+__all__ = [
+    "AlertsSection",
+    "AnyServer",
+    "EmbeddedServer",
+    "NginxRtmpServer",
+    "RespondersSection",
+    "Secret",
+    "Section",
+    "StaticServer",
+    "WatchSection",
+]
 
 
 class LogSection(Section):
@@ -85,89 +92,6 @@ class StoreSection(Section):
             message = "there is one store: name either path or url"
             raise ValueError(message)
         return self
-
-
-class ServerSection(Section):
-    """What every media server's entry may say."""
-
-    name: Name
-    """Your name for this server."""
-    dry_run: bool = False
-    """Decide and record as usual, but cut and block nothing on this server."""
-    protocol: Name | None = None
-    """Protocol for this server's streams instead of `protocol.default`."""
-    names_are_secret: bool = False
-    """Set this where the stream name is the publisher's key: pages, API and alerts then show `stream_id` only."""
-    list_interval: Duration = 2.0
-    """How often the server is asked for its streams."""
-    request_timeout: Duration = 3.0
-    """How long one request to its control interface may take."""
-
-
-class NginxRtmpServer(ServerSection):
-    """nginx with libnginx-mod-rtmp."""
-
-    kind: Literal["nginx_rtmp"]
-    """Which adapter."""
-    stat_url: HttpAddress
-    """Address of the `rtmp_stat all` location."""
-    control_url: HttpAddress
-    """Address of the `rtmp_control all` location."""
-    rtmp_url: RtmpAddress
-    """Base address from which watchers pull, such as `rtmp://127.0.0.1:1935`."""
-    server_index: int = Field(default=0, ge=0)
-    """Index of the `server {}` block inside `rtmp {}`."""
-    applications: tuple[str, ...] = ()
-    """Applications to watch; all by default."""
-
-
-class EmbeddedServer(ServerSection):
-    """Livecordon's own small relay, for demo and tests; not for production."""
-
-    kind: Literal["embedded"]
-    """Which adapter."""
-    url: RelayAddress = "http://127.0.0.1:8935"
-    """Address of the relay."""
-    serve: bool = True
-    """Run the relay inside the daemon; false connects to one that runs already."""
-    gate_url: RelayAddress | None = None
-    """Where the served relay asks before it lets somebody publish; the daemon's own gate by default."""
-
-
-class StaticStream(Section):
-    """One stream with a known address."""
-
-    name: str = Field(min_length=1, max_length=200)
-    """Your name for the stream."""
-    url: SourceAddress
-    """Address or file: rtmp, rtmps, rtsp, rtsps, http, https (also HLS) or a path. May use `${ENVIRONMENT_VARIABLE}`."""
-
-
-class StaticServer(ServerSection):
-    """Streams with known addresses and no control interface of their own."""
-
-    kind: Literal["static"]
-    """Which adapter."""
-    streams: tuple[StaticStream, ...] = Field(min_length=1)
-    """What to watch."""
-    cut_webhook: HttpAddress | None = None
-    """Called with a POST of `{"server","app","name","session"}` to cut a stream; any 2xx means done."""
-    cut_command: tuple[str, ...] = ()
-    """Program and arguments that cut a stream, run without a shell; `{name}` stands for the stream's name."""
-    restart_delay: Duration = 1.0
-    """How long after its end a finite file is taken to be live again; see `loop_files`."""
-    loop_files: bool = False
-    """Watch files over and over instead of once."""
-
-    @model_validator(mode="after")
-    def _one_way_to_cut(self) -> StaticServer:
-        if self.cut_webhook and self.cut_command:
-            message = "there are two ways to cut: name cut_webhook or cut_command, not both"
-            raise ValueError(message)
-        return self
-
-
-AnyServer = Annotated[NginxRtmpServer | EmbeddedServer | StaticServer, Field(discriminator="kind")]
 
 
 class LevelSection(Section):

@@ -11,10 +11,13 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from monitor.config.fields import DURATION_PATTERN, SIZE_PATTERN
 from monitor.config.models import Config
+from monitor.config.server_plugins import find_plugin
 from monitor.units import format_duration, format_size
 from monitor.yaml_source import Path
 
 SCHEMA_FILE: Final = "docs/config.schema.json"
+
+_DEFINITIONS: Final = "#/$defs/"
 
 
 @cache
@@ -22,11 +25,29 @@ def config_schema() -> Mapping[str, Any]:
     """Return the JSON schema; do not change it."""
     schema = Config.model_json_schema(schema_generator=GenerateJsonSchema)
     described = {"$schema": GenerateJsonSchema.schema_dialect, "title": "Livecordon's config.yaml"}
-    for definition in [schema, *schema["$defs"].values()]:
+    _tidy_all(schema)
+    return {**described, **schema}
+
+
+@cache
+def _plugin_schema(kind: str) -> Mapping[str, Any]:
+    """Return the schema of an entry of a kind that an installed package adds; empty where none does."""
+    try:
+        plugin = find_plugin(kind)
+    except ValueError:
+        return {}
+    if plugin is None:
+        return {}
+    schema = plugin.section.model_json_schema(ref_template=f"{_DEFINITIONS}{kind}/{{model}}")
+    _tidy_all(schema)
+    return schema
+
+
+def _tidy_all(schema: dict[str, Any]) -> None:
+    for definition in [schema, *schema.get("$defs", {}).values()]:
         for field in definition.get("properties", {}).values():
             _tidy(field)
         definition.pop("title", None)
-    return {**described, **schema}
 
 
 def _tidy(field: dict[str, Any]) -> None:
@@ -68,13 +89,14 @@ def resolve(schema: Mapping[str, Any], value: Any = None) -> Mapping[str, Any]:
     """Follow references, optional values and, by the ``kind`` of `value`, alternatives."""
     while True:
         if "$ref" in schema:
-            schema = config_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+            plugin, _, name = schema["$ref"].removeprefix(_DEFINITIONS).rpartition("/")
+            schema = (_plugin_schema(plugin) if plugin else config_schema())["$defs"][name]
         elif "discriminator" in schema:
             kind = value.get("kind") if isinstance(value, Mapping) else None
             mapping = schema["discriminator"]["mapping"]
-            if not isinstance(kind, str) or kind not in mapping:
+            if not isinstance(kind, str):
                 return {}
-            schema = {"$ref": mapping[kind]}
+            schema = {"$ref": mapping[kind]} if kind in mapping else _plugin_schema(kind)
         elif "anyOf" in schema:
             schema = next((option for option in schema["anyOf"] if option.get("type") != "null"), {})
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from monitor.config.fields import AnchoredPath
+from monitor.config.fields import AnchoredPath, Duration, Name
 
 
 class Section(BaseModel):
@@ -27,3 +27,22 @@ class Secret(Section):
             message = "a secret lies in one place: name either env or file"
             raise ValueError(message)
         return self
+
+
+class ServerSection(Section):
+    """What every media server's entry may say. A kind of media server adds its own settings, and narrows `kind`."""
+
+    name: Name
+    """Your name for this server."""
+    dry_run: bool = False
+    """Decide and record as usual, but cut and block nothing on this server."""
+    protocol: Name | None = None
+    """Protocol for this server's streams instead of `protocol.default`."""
+    names_are_secret: bool = False
+    """Set this where the stream name is the publisher's key: pages, API and alerts then show `stream_id` only."""
+    list_interval: Duration = 2.0
+    """How often the server is asked for its streams."""
+    request_timeout: Duration = 3.0
+    """How long one request to its control interface may take."""
+    kind: str
+    """Which adapter."""

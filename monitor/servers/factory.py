@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Mapping
+from typing import Any, Final
 
-from monitor.config.models import AnyServer, EmbeddedServer, NginxRtmpServer, StaticServer
+from monitor.config.section import ServerSection
+from monitor.config.server_plugins import find_plugin
+from monitor.config.servers import EmbeddedServer, NginxRtmpServer, StaticServer
+from monitor.errors import ConfigError, Problem
 from monitor.servers.embedded.adapter import EmbeddedMediaServer
 from monitor.servers.nginx_rtmp.adapter import NginxRtmpMediaServer
 from monitor.servers.port import Capabilities, MediaServer
+from monitor.servers.registry import ServerKind
 from monitor.servers.static.adapter import StaticMediaServer
 
+BUILT_IN: Final[Mapping[str, ServerKind[Any]]] = {
+    "nginx_rtmp": ServerKind(
+        NginxRtmpServer,
+        lambda section, _gate_url: NginxRtmpMediaServer(section),
+        {
+            "stat_url": "http://127.0.0.1:8080/stat",
+            "control_url": "http://127.0.0.1:8080/control",
+            "rtmp_url": "rtmp://127.0.0.1:1935",
+        },
+    ),
+    "static": ServerKind(
+        StaticServer,
+        lambda section, _gate_url: StaticMediaServer(section),
+        {
+            "streams": [{"name": "entrance", "url": "rtsp://192.0.2.1/main"}],
+            "cut_command": ["/usr/local/bin/cut", "{name}"],
+        },
+    ),
+    "embedded": ServerKind(
+        EmbeddedServer,
+        # The relay, unlike other media servers, is told here where to ask.
+        lambda section, gate_url: EmbeddedMediaServer(section, gate_url=section.gate_url or gate_url),
+        {},
+    ),
+}
+"""The kinds that come with Livecordon, by the word in the configuration."""
 
-def build_server(section: AnyServer, *, gate_url: str) -> MediaServer:
+
+def build_server(section: ServerSection, *, gate_url: str) -> MediaServer:
     """Return the adapter for `section`, not yet entered.
 
     Args:
@@ -22,17 +54,22 @@ def build_server(section: AnyServer, *, gate_url: str) -> MediaServer:
     Raises:
         ConfigError: the entry cannot be used, such as an address with a variable that is not set.
     """
-    match section:
-        case NginxRtmpServer():
-            return NginxRtmpMediaServer(section)
-        case EmbeddedServer():
-            return EmbeddedMediaServer(section, gate_url=section.gate_url or gate_url)
-        case StaticServer():
-            return StaticMediaServer(section)
-        case _:
-            assert_never(section)
+    kind = BUILT_IN.get(section.kind) or _from_plugin(section)
+    return kind.build(section, gate_url)
 
 
-def capabilities_of(section: AnyServer) -> Capabilities:
+def capabilities_of(section: ServerSection) -> Capabilities:
     """Return what a media server can do as it is configured, without asking it; errors as for `build_server`."""
     return build_server(section, gate_url="").capabilities
+
+
+def _from_plugin(section: ServerSection) -> ServerKind[Any]:
+    try:
+        plugin = find_plugin(section.kind)
+    except ValueError as failure:
+        what, _, mend = str(failure).partition(": ")
+        raise ConfigError([Problem(f"server {section.name}", "kind", what, mend)]) from None
+    if not isinstance(plugin, ServerKind):
+        what = "the package that adds this kind of server offers no way to build it"
+        raise ConfigError([Problem(f"server {section.name}", "kind", what, "update the package, or tell its authors")])
+    return plugin

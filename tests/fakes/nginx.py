@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from monitor.config.models import NginxRtmpServer
+from monitor.config.servers import NginxRtmpServer
 from monitor.demo.nginx import RealNginx
 
 

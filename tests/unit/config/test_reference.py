@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from monitor.cli.main import cli
-from monitor.config.models import Config, EmbeddedServer, NginxRtmpServer, StaticServer
+from monitor.config.models import Config
 from monitor.config.reference import markdown, setting_paths
 from monitor.config.schema import config_schema, keys_at, places_of, schema_text
 from monitor.config.section import Section
+from monitor.config.servers import BUILT_IN_SECTIONS
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -60,7 +61,7 @@ def test_every_setting_is_described() -> None:
 
 def test_every_setting_stands_on_the_page() -> None:
     paths = set(setting_paths())
-    for server in (NginxRtmpServer, EmbeddedServer, StaticServer):
+    for server in BUILT_IN_SECTIONS.values():
         assert {f"servers[].{name}" for name in server.model_fields} <= paths
     for name, section in Config.model_fields.items():
         inner = section.annotation

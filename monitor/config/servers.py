@@ -1,0 +1,105 @@
+"""One model per kind of media server: what its entry under ``servers`` may say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import Field, GetCoreSchemaHandler, ValidationInfo, ValidatorFunctionWrapHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
+
+from monitor.config.fields import Duration, HttpAddress, RelayAddress, RtmpAddress, SourceAddress
+from monitor.config.section import Section, ServerSection
+from monitor.config.server_plugins import find_plugin
+
+
+class NginxRtmpServer(ServerSection):
+    """nginx with libnginx-mod-rtmp."""
+
+    kind: Literal["nginx_rtmp"]
+    """Which adapter."""
+    stat_url: HttpAddress
+    """Address of the `rtmp_stat all` location."""
+    control_url: HttpAddress
+    """Address of the `rtmp_control all` location."""
+    rtmp_url: RtmpAddress
+    """Base address from which watchers pull, such as `rtmp://127.0.0.1:1935`."""
+    server_index: int = Field(default=0, ge=0)
+    """Index of the `server {}` block inside `rtmp {}`."""
+    applications: tuple[str, ...] = ()
+    """Applications to watch; all by default."""
+
+
+class EmbeddedServer(ServerSection):
+    """Livecordon's own small relay, for demo and tests; not for production."""
+
+    kind: Literal["embedded"]
+    """Which adapter."""
+    url: RelayAddress = "http://127.0.0.1:8935"
+    """Address of the relay."""
+    serve: bool = True
+    """Run the relay inside the daemon; false connects to one that runs already."""
+    gate_url: RelayAddress | None = None
+    """Where the served relay asks before it lets somebody publish; the daemon's own gate by default."""
+
+
+class StaticStream(Section):
+    """One stream with a known address."""
+
+    name: str = Field(min_length=1, max_length=200)
+    """Your name for the stream."""
+    url: SourceAddress
+    """Address or file: rtmp, rtmps, rtsp, rtsps, http, https (also HLS) or a path. May use `${ENVIRONMENT_VARIABLE}`."""
+
+
+class StaticServer(ServerSection):
+    """Streams with known addresses and no control interface of their own."""
+
+    kind: Literal["static"]
+    """Which adapter."""
+    streams: tuple[StaticStream, ...] = Field(min_length=1)
+    """What to watch."""
+    cut_webhook: HttpAddress | None = None
+    """Called with a POST of `{"server","app","name","session"}` to cut a stream; any 2xx means done."""
+    cut_command: tuple[str, ...] = ()
+    """Program and arguments that cut a stream, run without a shell; `{name}` stands for the stream's name."""
+    restart_delay: Duration = 1.0
+    """How long after its end a finite file is taken to be live again; see `loop_files`."""
+    loop_files: bool = False
+    """Watch files over and over instead of once."""
+
+    @model_validator(mode="after")
+    def _one_way_to_cut(self) -> StaticServer:
+        if self.cut_webhook and self.cut_command:
+            message = "there are two ways to cut: name cut_webhook or cut_command, not both"
+            raise ValueError(message)
+        return self
+
+
+BuiltInServer = Annotated[NginxRtmpServer | EmbeddedServer | StaticServer, Field(discriminator="kind")]
+"""The kinds that come with Livecordon; the JSON schema and the page of settings describe these."""
+
+BUILT_IN_SECTIONS: Final[Mapping[str, type[ServerSection]]] = {
+    get_args(section.model_fields["kind"].annotation)[0]: section for section in get_args(get_args(BuiltInServer)[0])
+}
+"""Each built-in kind with its model."""
+
+
+class _AlsoFromPlugins:
+    """Has an entry checked by the model of the installed package that adds its kind, where it is no built-in one."""
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_wrap_validator_function(_validated, handler.generate_schema(BuiltInServer))
+
+
+def _validated(value: Any, built_in: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    if isinstance(value, ServerSection):
+        return value
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    if isinstance(kind, str) and kind not in BUILT_IN_SECTIONS and (plugin := find_plugin(kind)) is not None:
+        return plugin.section.model_validate(value, context=info.context)
+    return built_in(value)
+
+
+AnyServer = Annotated[ServerSection, _AlsoFromPlugins()]
+"""A media server's entry, of a built-in kind or of one that an installed package adds."""
