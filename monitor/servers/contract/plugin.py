@@ -1,4 +1,7 @@
-"""The part that pytest loads by itself where Livecordon is installed: light, and in nobody's way."""
+"""The part that pytest loads: ``pytest_plugins = ["monitor.servers.contract.plugin"]`` in the topmost conftest.py.
+
+Nothing is loaded unasked, through an entry point: that would bring Livecordon into every run of pytest beside it.
+"""
 
 from __future__ import annotations
 
