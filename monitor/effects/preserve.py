@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from monitor.clock import Clock
+from monitor.effects.patience import Patience
 from monitor.effects.port import DetailValue, EffectResult
+from monitor.errors import EffectError
 from monitor.evidence.package import Frame, ScoredClip, Video, write_package
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
@@ -59,7 +61,33 @@ class PreservePerformer:
         self._clock = clock
 
     async def perform(self, effect: EffectRecord, incident: IncidentRecord) -> EffectResult:
-        """Write one package; fails with reason ``nothing_kept`` where no sample is left. See `Performer.perform`."""
+        """Write one package; fails with reason ``nothing_kept`` where no sample is left. See `Performer.perform`.
+
+        Tried once, unless the protocol says for how long: a watcher that has just died has a successor in a second, and a
+        disk may be full for a minute.
+        """
+        began_s = self._clock.monotonic_s()
+        patience = Patience.of(effect, default_within_s=0.0)
+        delay_s = patience.first_delay_s
+        tries = 0
+        while True:
+            tries += 1
+            failure: EffectError | None = None
+            result = EffectResult(EffectOutcome.FAILED)
+            try:
+                result = await self._try(effect, incident)
+            except EffectError as error:
+                failure = error
+            done = result.outcome is EffectOutcome.SUCCEEDED or (failure is not None and not failure.retryable)
+            if done or self._clock.monotonic_s() - began_s + delay_s > patience.within_s:
+                break
+            await self._clock.sleep(delay_s)
+            delay_s = patience.next_delay_s(delay_s)
+        if failure is not None:
+            raise failure
+        return EffectResult(result.outcome, {**result.detail, "tries": tries}) if tries > 1 else result
+
+    async def _try(self, effect: EffectRecord, incident: IncidentRecord) -> EffectResult:
         kept = await self._source.kept(incident.stream_id)
         # Video second, frames and scores in hand: they are small, quick to get, and must not be lost by it.
         async with self._videos.kept_video(incident.stream_id) if self._videos else nullcontext(KeptVideo()) as video:

@@ -57,6 +57,9 @@ class NginxSite:
         url = f"{self._nginx.rtmp_url}/live/{name}"
         return FfmpegEncoder(await self._stack.enter_async_context(ffmpeg_publishing(url)))
 
+    def view_url(self, name: str) -> str:
+        return f"{self._nginx.rtmp_url}/{self.app}/{name}"
+
     def unreachable(self) -> MediaServer:
         nobody = f"http://127.0.0.1:{free_port()}"
         return NginxRtmpMediaServer(
@@ -81,6 +84,9 @@ class RelaySite:
         encoder = RelayPublisher(f"{self._relay_url}/live/{name}")
         self._stack.push_async_callback(encoder.stop)
         return encoder
+
+    def view_url(self, name: str) -> str:
+        return f"{self._relay_url}/live/{name}"
 
     def unreachable(self) -> MediaServer | None:
         if not self.has_gate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from monitor.servers.port import MediaServer
 
@@ -49,4 +49,13 @@ class Site(Protocol):
 
     def unreachable(self) -> MediaServer | None:
         """Return the same adapter for a media server that is not running, not entered; None if there can be none."""
+        ...
+
+
+@runtime_checkable
+class HasViewers(Protocol):
+    """What the site of a media server that can hold says, too."""
+
+    def view_url(self, name: str) -> str:
+        """Return where viewers, as opposed to watchers, see the stream."""
         ...

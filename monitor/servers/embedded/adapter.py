@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from yarl import URL
 
-from monitor.config.models import EmbeddedServer
+from monitor.config.servers import EmbeddedServer
 from monitor.errors import GateRequestError, MediaServerRefused, UnsafeCallRefused
 from monitor.servers.control import Answer, ControlClient
 from monitor.servers.embedded.relay import CONTROL_APP, Relay
@@ -109,12 +109,12 @@ class EmbeddedMediaServer:
         )
 
     def pull_url(self, ref: StreamRef) -> str:
-        """Return the relay's address for the stream, with both parts percent-encoded."""
+        """Return the relay's address for whoever watches over the stream, held or not, with both parts percent-encoded."""
         if not {ref.app, ref.name}.isdisjoint({"", ".", ".."}) or ref.app == CONTROL_APP:
             raise UnsafeCallRefused("this name would lead to another address on the relay")
         if not (_is_text(ref.app) and _is_text(ref.name)):
             raise UnsafeCallRefused("the stream's name cannot be encoded")
-        return f"{self._base_url}/{quote(ref.app, safe='')}/{quote(ref.name, safe='')}"
+        return f"{self._base_url}/{CONTROL_APP}/watch/{quote(ref.app, safe='')}/{quote(ref.name, safe='')}"
 
     async def cut(self, ref: StreamRef, session: str | None = None) -> CutResult:
         """Have the relay throw the publisher out, and list to verify."""

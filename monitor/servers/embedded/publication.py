@@ -90,12 +90,18 @@ class Publication:
         self._disconnect = disconnect
         self._over = False
         self._viewers: set[Viewer] = set()
+        self._watchers: set[Viewer] = set()
         self._join_buffer = JoinBuffer(limit_bytes=_KEPT_FOR_NEW_VIEWERS_BYTES)
 
     @property
     def viewers(self) -> int:
-        """How many view it now."""
+        """How many view it now; whoever only watches over it is not one of them."""
         return len(self._viewers)
+
+    @property
+    def connections(self) -> int:
+        """How many it is sent to now, viewers and watchers."""
+        return len(self._viewers) + len(self._watchers)
 
     def push(self, data: bytes) -> None:
         """Pass on what the publisher sent.
@@ -105,12 +111,11 @@ class Publication:
         """
         packets = self._join_buffer.feed(data)
         self.received_bytes += len(data)
-        if not self.held:
-            for viewer in tuple(self._viewers):
-                viewer.offer(packets)
+        for viewer in (*self._watchers, *(() if self.held else self._viewers)):
+            viewer.offer(packets)
 
     def hold(self) -> None:
-        """Give viewers nothing from now on; they and the publisher stay connected."""
+        """Give viewers nothing from now on; they and the publisher stay connected, and watchers go on seeing it."""
         self.held = True
 
     def release(self) -> None:
@@ -120,25 +125,32 @@ class Publication:
             for viewer in tuple(self._viewers):
                 viewer.offer(self._join_buffer.for_new_viewer())
 
-    def join(self, viewer: Viewer) -> None:
-        """Give a new viewer everything since the last keyframe, and then what comes; nothing while it is held."""
-        if not self.held:
+    def join(self, viewer: Viewer, *, watches: bool = False) -> None:
+        """Give a new viewer everything since the last keyframe, and then what comes; nothing while it is held.
+
+        Args:
+            viewer: Where it is sent.
+            watches: It is sent all of it, held or not: somebody has to see whether it can be released.
+        """
+        if watches or not self.held:
             viewer.offer(self._join_buffer.for_new_viewer())
         if self._over:
             viewer.end()
         else:
-            self._viewers.add(viewer)
+            (self._watchers if watches else self._viewers).add(viewer)
 
     def leave(self, viewer: Viewer) -> None:
         """Forget a viewer."""
         self._viewers.discard(viewer)
+        self._watchers.discard(viewer)
 
     def end(self) -> None:
         """Tell every viewer that the stream is over."""
         self._over = True
-        for viewer in self._viewers:
+        for viewer in (*self._viewers, *self._watchers):
             viewer.end()
         self._viewers.clear()
+        self._watchers.clear()
 
     def cut(self) -> None:
         """End it now and throw the publisher out."""

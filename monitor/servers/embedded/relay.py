@@ -1,8 +1,9 @@
 """A small relay for MPEG-TS over HTTP, for the demo and for tests only.
 
 A publisher sends PUT or POST to ``/<app>/<name>`` (``ffmpeg … -f mpegts -method PUT http://127.0.0.1:8935/live/cam``) and
-viewers GET the same path. It keeps everything in the memory of one process and knows neither accounts nor encryption;
-whoever reaches its port may publish, view and cut. For production there are real media servers.
+viewers GET the same path; ``/control/watch/<app>/<name>`` shows a held stream, too. It keeps everything in the memory of one
+process and knows neither accounts nor encryption; whoever reaches its port may publish, view and cut. For production there
+are real media servers.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ class Relay:
         app.router.add_put(_STREAM_PATH, self._publish)
         app.router.add_post(_STREAM_PATH, self._publish)
         app.router.add_get(_STREAM_PATH, self._view, allow_head=False)
+        app.router.add_get(f"/{CONTROL_APP}/watch{_STREAM_PATH}", self._watch, allow_head=False)
         runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_TIMEOUT_S, lingering_time=_LINGER_S
         )
@@ -193,13 +195,19 @@ class Relay:
         return 200 <= answer.status < 300
 
     async def _view(self, request: web.Request) -> web.StreamResponse:
+        return await self._send(request, watches=False)
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        return await self._send(request, watches=True)
+
+    async def _send(self, request: web.Request, *, watches: bool) -> web.StreamResponse:
         publication = self._publications.get(_path(request))
         if publication is None or not publication.admitted:
             return _refusal(HTTPStatus.NOT_FOUND, "nobody publishes under this name")
-        if sum(each.viewers for each in self._publications.values()) >= self._max_viewers:
+        if sum(each.connections for each in self._publications.values()) >= self._max_viewers:
             return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many viewers")
         viewer = Viewer(drop=lambda: _abort(request))
-        publication.join(viewer)
+        publication.join(viewer, watches=watches)
         response = web.StreamResponse(headers={"Content-Type": "video/mp2t", "Cache-Control": "no-store"})
         response.force_close()
         try:

@@ -8,12 +8,13 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from aiohttp import ClientSession
 
-from monitor.config.models import EmbeddedServer
+from monitor.config.servers import EmbeddedServer
 from monitor.errors import GateRequestError, MediaServerRefused, MediaServerUnreachable, UnsafeCallRefused
 from monitor.servers.embedded import publication
 from monitor.servers.embedded import relay as relay_module
@@ -367,7 +368,8 @@ def adapter(relay: Relay) -> EmbeddedMediaServer:
 async def test_any_name_is_published_listed_watched_and_cut(relay: Relay, client: ClientSession, name: str) -> None:
     ref = StreamRef("edge", "live", name)
     async with adapter(relay) as server:
-        encoder, other = RelayPublisher(server.pull_url(ref)), RelayPublisher(f"{relay.url}/live/other")
+        path = f"{relay.url}/live/{quote(name, safe='')}"
+        encoder, other = RelayPublisher(path), RelayPublisher(f"{relay.url}/live/other")
         await live(relay, client, 2)
 
         assert {stream.ref for stream in await server.list_streams()} == {ref, StreamRef("edge", "live", "other")}
@@ -376,6 +378,44 @@ async def test_any_name_is_published_listed_watched_and_cut(relay: Relay, client
         assert [stream.ref.name for stream in await server.list_streams()] == ["other"]
         await encoder.stop()
         await other.stop()
+
+
+async def test_a_held_stream_is_seen_by_watchers_alone_and_those_who_stayed_see_it_again(
+    relay: Relay, client: ClientSession
+) -> None:
+    encoder = RelayPublisher(f"{relay.url}/live/cam")
+    await live(relay, client)
+    async with (
+        adapter(relay) as server,
+        client.get(f"{relay.url}/live/cam") as viewer,
+        client.get(server.pull_url(StreamRef("edge", "live", "cam"))) as watcher,
+    ):
+        assert (await listed(relay, client))[0]["viewers"] == 1, "a watcher is none"
+        await asyncio.wait_for(viewer.content.readexactly(188), 5)
+        assert (await server.hold(StreamRef("edge", "live", "cam"))).verified
+        with pytest.raises(TimeoutError):
+            # What was sent before may still be on its way.
+            await asyncio.wait_for(_drain(viewer), 1.5)
+        await asyncio.wait_for(_read_bytes(watcher, 200_000), 15)
+        async with client.get(f"{relay.url}/live/cam") as late:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(late.content.readexactly(1), 0.5)
+        assert (await server.release(StreamRef("edge", "live", "cam"))).verified
+        assert (await asyncio.wait_for(viewer.content.readexactly(188), 5))[0] == 0x47
+    await encoder.stop()
+
+
+async def _drain(answer: aiohttp.ClientResponse) -> None:
+    while True:
+        await answer.content.readany()
+        if answer.content.at_eof():
+            return
+
+
+async def _read_bytes(answer: aiohttp.ClientResponse, count: int) -> None:
+    read = 0
+    while read < count:
+        read += len(await answer.content.readany())
 
 
 @pytest.mark.parametrize(
