@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
+from models.training.mixing import Rows, with_mixtures
 from models.training.samples import Kind, Samples, balanced_weights
 from models.training.workshop import Arrays
 
@@ -68,13 +69,17 @@ class Head:
         return sum(weights.size + bias.size for member in self.members for weights, bias in member.layers)
 
 
-def fit_head(samples: Samples, chosen: NDArray[np.bool_], seed: int) -> Head:
-    """Fit to the `chosen` rows, balanced by clip and label."""
+def fit_head(samples: Samples, chosen: NDArray[np.bool_], seed: int, mixup: float = 0.0) -> Head:
+    """Fit to the `chosen` rows, balanced by clip and label; with `mixup` above 0 also `with_mixtures` of that spread."""
     features = samples.features[chosen].astype(np.float64)
     mean, std = features.mean(axis=0), features.std(axis=0) + 1e-6
     scaled = np.clip((features - mean) / std, -STRONGEST, STRONGEST).astype(np.float32)
-    violent, weights = samples.violent[chosen], balanced_weights(samples, chosen)[chosen]
-    line = LogisticRegression(C=LINE_STRENGTH, max_iter=500).fit(scaled, violent, sample_weight=weights)
+    rows = Rows(scaled, samples.violent[chosen], balanced_weights(samples, chosen)[chosen])
+    if mixup > 0:
+        rows = with_mixtures(rows, mixup, seed)
+    line = LogisticRegression(C=LINE_STRENGTH, max_iter=500).fit(
+        rows.features, rows.violent, sample_weight=rows.weights
+    )
     members = [Member(((line.coef_.T.astype(np.float64), line.intercept_.astype(np.float64)),), LINE_SHARE)]
     for number in range(NETWORKS):
         model = MLPClassifier(
@@ -88,7 +93,7 @@ def fit_head(samples: Samples, chosen: NDArray[np.bool_], seed: int) -> Head:
         with warnings.catch_warnings():
             # It is meant to end here, before it has converged.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(scaled, violent, sample_weight=weights)
+            model.fit(rows.features, rows.violent, sample_weight=rows.weights)
         layers = tuple(zip(model.coefs_, model.intercepts_, strict=True))
         members.append(Member(layers, (1 - LINE_SHARE) / NETWORKS))
     return Head(mean, std, tuple(members))
@@ -104,6 +109,7 @@ class HeldOut:
         fold: The fold.
         unseen: Clips that no head is fitted to, whatever their fold.
         seed: For the networks' beginnings.
+        mixup: As `fit_head` takes it.
     """
 
     samples_file: Path
@@ -111,11 +117,14 @@ class HeldOut:
     fold: int
     unseen: tuple[int, ...]
     seed: int
+    mixup: float = 0.0
 
     @property
     def words(self) -> str:
         """What tells it from other tasks, wherever its file lies."""
-        return repr((self.samples_file.name, self.fold_of_video.tolist(), self.fold, self.unseen, self.seed))
+        return repr(
+            (self.samples_file.name, self.fold_of_video.tolist(), self.fold, self.unseen, self.seed, self.mixup)
+        )
 
 
 def fit_without(held_out: HeldOut) -> tuple[Head, Samples]:
@@ -123,7 +132,8 @@ def fit_without(held_out: HeldOut) -> tuple[Head, Samples]:
     samples = Samples.load(held_out.samples_file)
     clips = np.stack([samples.video, samples.other])
     shown = ((held_out.fold_of_video[clips] == held_out.fold) | np.isin(clips, held_out.unseen)).any(axis=0)
-    return fit_head(samples, (samples.kind < Kind.CONDITION) & ~shown, held_out.seed), samples
+    chosen = (samples.kind < Kind.CONDITION) & ~shown
+    return fit_head(samples, chosen, held_out.seed, held_out.mixup), samples
 
 
 def score_held_out(held_out: HeldOut) -> Arrays:

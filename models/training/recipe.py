@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from models.training.streams import Noticed, judge_streams, noticed
 from models.training.whole import NO_FOLD, fit_whole, head_of
 from models.training.workshop import Workshop, fingerprint
 
-FITTED_BY = ("fitting.py", "clips.py", "samples.py")
+FITTED_BY = ("fitting.py", "mixing.py", "clips.py", "samples.py")
 FOLDS = 5
 REPEATS = 3
 """Folds are dealt anew so many times: one deal alone is worth a per cent of luck."""
@@ -51,7 +52,14 @@ LIMITS = (
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("build/training-cache"), show_default=True)
 @click.option("--version", default="0.3.0", show_default=True, help="Version to write into the manifest.")
 @click.option("--seed", default=0, show_default=True)
-def main(data_dir: Path, package: Path, cache: Path, version: str, seed: int) -> None:
+@click.option(
+    "--mixup",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.0,
+    show_default=True,
+    help="Also fit to mixtures of windows; 0.2 to 0.4 is usual, 0 leaves them out.",
+)
+def main(*, data_dir: Path, package: Path, cache: Path, version: str, seed: int, mixup: float) -> None:
     """Train on the clips that DATA_DIR/clips.csv lists, evaluate, and write the package.
 
     What is finished is kept in the cache: an interrupted run goes on where it stopped.
@@ -62,8 +70,9 @@ def main(data_dir: Path, package: Path, cache: Path, version: str, seed: int) ->
     samples = build_samples(clips, data_dir, workshop, seed)
     unfitted = [index for index, clip in enumerate(clips) if clip.dataset in EVALUATION_ONLY]
     active = [index for index, clip in enumerate(clips) if clip.dataset == "active"]
-    result = cross_validate(clips, samples, workshop, unseen=unfitted, repeats=REPEATS, seed=seed)
-    without_active = cross_validate(clips, samples, workshop, unseen=unfitted + active, repeats=1, seed=seed)
+    cross = partial(cross_validate, clips, samples, workshop, seed=seed, mixup=mixup)
+    result = cross(unseen=unfitted, repeats=REPEATS)
+    without_active = cross(unseen=unfitted + active, repeats=1)
     results = judge(clips, samples, result, without_active, seed)
     known = scored(clips, samples, result.logits, Kind.PLAIN)
     slope, offset = platt(known.only(~np.isin(known.dataset, sorted(EVALUATION_ONLY))))
@@ -115,6 +124,7 @@ def cross_validate(
     unseen: Sequence[int],
     repeats: int,
     seed: int,
+    mixup: float = 0.0,
 ) -> CrossValidated:
     """Score every window by heads that saw nothing of its fold; folds are dealt anew for each repeat."""
     folds = np.stack([assign_folds(clips, FOLDS, seed + repeat) for repeat in range(repeats)], axis=1)
@@ -122,7 +132,7 @@ def cross_validate(
     if not table.exists():
         samples.save(table)
     held_out = [
-        HeldOut(table, folds[:, repeat], fold, tuple(unseen), seed + 100 * repeat)
+        HeldOut(table, folds[:, repeat], fold, tuple(unseen), seed + 100 * repeat, mixup)
         for repeat in range(repeats)
         for fold in range(FOLDS)
     ]
@@ -146,7 +156,7 @@ def watch_streams(
 ) -> dict[str, dict[str, Noticed]]:
     """Return what comes of it on streams, by how closely they are watched; models saw nothing of the clips they score."""
     tasks = [(held_out, clips, data_dir) for held_out in result.held_out[:FOLDS]]
-    code = ("fitting.py", "live.py", "packaging.py", "samples.py", "velocity.py", "motion_features.py")
+    code = ("fitting.py", "mixing.py", "live.py", "packaging.py", "samples.py", "velocity.py", "motion_features.py")
     name = fingerprint(code, [held_out.words for held_out, _, _ in tasks])
     parts = workshop.do(f"live-{name}", score_fold_as_live, tasks, "watching held-out clips")
     return {sampling.value: noticed(judge_streams(clips, parts, package, line, sampling)) for sampling in POSTURES}

@@ -18,7 +18,8 @@ from monitor.config.fields import parse_budget_per_h
 from monitor.config.loading import load_config
 from monitor.config.models import Config
 from monitor.daemon.place import store_place
-from monitor.daemon.thresholds import applications_of, basis_of
+from monitor.daemon.thresholds import applications_of
+from monitor.daemon.thresholds_of_model import basis_of
 from monitor.detect.budget import Tally
 from monitor.detect.learning import Key
 from monitor.detect.persistence import DetectionRule
@@ -102,7 +103,7 @@ def calibrate(
             )
         )
     else:
-        found = _from_store(store_place(loaded, os.environ), config, rules, budgets, package.name)
+        found = _from_store(store_place(loaded, os.environ), config, rules, budgets, package.score_digest)
     if as_json:
         click.echo(json.dumps({"model": package.name, "suggestions": [one.to_dict() for one in found]}, indent=2))
     else:
@@ -141,12 +142,12 @@ def _from_store(
     config: Config,
     rules: Mapping[str, DetectionRule],
     budgets: Mapping[Severity, float],
-    model: str,
+    digest: str,
 ) -> list[Suggestion]:
     if isinstance(place, Path) and not place.exists():
         raise StoreError(f"{place}: there is no store; name files, or run the daemon first", reason="open_failed")
     rows, known = asyncio.run(_read(place))
-    basis = basis_of(rules, model)
+    basis = basis_of(rules, digest)
     tallies = {
         Key((row.server, row.app), row.label, Severity.from_word(row.severity)): tally
         for row in rows

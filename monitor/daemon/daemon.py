@@ -126,6 +126,7 @@ class Daemon:
             budgets=budgets_of(config.detection),
             applications=applications_of(config),
             model=parts.package.name,
+            digest=parts.package.score_digest,
             database=self._database,
             clock=clock,
             has_incident=lambda stream_id: self._engine.open_incident(stream_id) is not None,
@@ -149,7 +150,13 @@ class Daemon:
         )
         self._thresholds.on_change = self._keeper.use_rules
         self._models = ModelSwap(
-            parts, self._watchers, keeper=self._keeper, shadow=self._shadow, database=self._database, clock=clock
+            parts,
+            self._watchers,
+            keeper=self._keeper,
+            shadow=self._shadow,
+            thresholds=self._thresholds,
+            database=self._database,
+            clock=clock,
         )
         self._reload = Reload(
             parts, keeper=self._keeper, models=self._models, people=people, outbox=self._outbox, clock=clock
@@ -286,6 +293,7 @@ class Daemon:
             clock=self._clock,
             changes=self._changes,
             restraints=self._people.restraints,
+            thresholds=self._thresholds.views,
         )
         return WebServer(
             self._parts.web,

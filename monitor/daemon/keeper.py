@@ -194,7 +194,7 @@ class Keeper:
             log.error("observation_refused", stream_id=observation.stream_id)  # noqa: TRY400 - a trace says no more
             return
         if self._thresholds is not None and self._book.learns_from(stream.model):
-            self._thresholds.observe(observation.stream_id, stream.ref, arrived_at, scores)
+            self._thresholds.observe(observation.stream_id, stream.ref, arrived_at, scores, stream.model)
         stream.last_scores = scores
         stream.last_arrived_at = arrived_at
         CLIPS.inc()

@@ -19,6 +19,7 @@ from monitor.daemon.model import chosen_package, chosen_shadow
 from monitor.daemon.parts import Parts, watch_settings
 from monitor.daemon.remote import remote_settings
 from monitor.daemon.shadow import ShadowJudge
+from monitor.daemon.thresholds import Thresholds
 from monitor.detect.rules import rules_for
 from monitor.errors import LivecordonError, StoreError
 from monitor.store import audit
@@ -57,12 +58,21 @@ class ModelSwap:
     """
 
     def __init__(
-        self, parts: Parts, watchers: Watchers, *, keeper: Keeper, shadow: ShadowJudge, database: Database, clock: Clock
+        self,
+        parts: Parts,
+        watchers: Watchers,
+        *,
+        keeper: Keeper,
+        shadow: ShadowJudge,
+        thresholds: Thresholds,
+        database: Database,
+        clock: Clock,
     ) -> None:
         """Begin with the models of `parts`."""
         self._parts = parts
         self._watchers = watchers
         self._keeper = keeper
+        self._thresholds = thresholds
         self._database = database
         self._clock = clock
         self._package = parts.package
@@ -95,7 +105,7 @@ class ModelSwap:
             ModelPackageError: there is no such package, or it is refused.
             ModelSwapRefused: a watcher cannot use it; it lacks a label that a protocol waits for; it is another package of
                 the same name and version; or another swap is under way (``swap_under_way``).
-            StoreError: the audit log cannot be written.
+            StoreError: the audit log cannot be written, or what was learnt for this model cannot be read.
         """
         try:
             async with self._asked:
@@ -129,9 +139,11 @@ class ModelSwap:
             if ready.model != package.name:
                 message = f"the package has changed while it was tried: {package.name} became {ready.model}"
                 raise ModelSwapRefused(message, reason="package_changed")
+            learnt = await self._thresholds.prepare(package.name, package.score_digest, rules)
             # Written before it judges anybody: a model that nobody can be told of has no say.
             await self._record(by, why, package, shadow)
             if package.name != before.name:
+                self._thresholds.adopt(learnt)
                 self._keeper.adopt(package.name, rules)
             self._package = package
             self._set_beside(shadow, share)

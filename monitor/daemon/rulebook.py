@@ -15,10 +15,9 @@ class Rulebook:
     """The rules of the model in force, and of the one before it while some streams are still scored by that."""
 
     def __init__(self, model: str, rules: Rules, thresholds: Thresholds | None) -> None:
-        """Begin with one model, ``name@version``; `thresholds`, if any, are learnt from its scores and no other's."""
+        """Begin with one model, ``name@version``; `thresholds`, if any, know what was learnt from its scores."""
         self.model = model
         self._by_model = {model: rules}
-        self._learnt_model = model
         self._thresholds = thresholds
 
     def adopt(self, model: str, rules: Rules) -> None:
@@ -33,11 +32,10 @@ class Rulebook:
 
     def learns_from(self, model: str) -> bool:
         """Whether thresholds are learnt from the scores of this model, and hold for it."""
-        # What was learnt from one model's scores says nothing about another's.
-        return self._thresholds is not None and model == self._learnt_model
+        return self._thresholds is not None and self._thresholds.knows(model)
 
     def rules_for(self, ref: StreamRef, model: str) -> Rules:
         """Return the rules for a stream that is scored by `model`; those of the model in force if that is not known."""
-        if self._thresholds is not None and model == self._learnt_model:
-            return self._thresholds.rules_for(ref)
+        if self._thresholds is not None and self._thresholds.knows(model):
+            return self._thresholds.rules_for(ref, model)
         return self._by_model.get(model, self._by_model[self.model])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -13,16 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor import metrics
 from monitor.clock import Clock
-from monitor.config.models import Config, DetectionSection, NginxRtmpServer
-from monitor.detect.budget import Standing, Tally
-from monitor.detect.learning import Change, Ending, Group, Key, ThresholdLearning
+from monitor.config.models import Config, DetectionSection
+from monitor.config.servers import NginxRtmpServer
+from monitor.daemon.thresholds_of_model import ModelThresholds
+from monitor.detect.learning import Ending, Group
 from monitor.detect.persistence import DetectionRule
 from monitor.errors import StoreError
 from monitor.store import audit, thresholds
 from monitor.store.database import Database
 from monitor.store.incidents import IncidentRecord
-from monitor.store.thresholds import LearntRow
 from monitor.vocabulary import ReviewDecision, Severity, StreamRef
+from monitor.web.threshold_values import ThresholdView
 
 REST: Final = "*"
 """Application of all streams whose own is not named in the configuration."""
@@ -45,19 +44,12 @@ def applications_of(config: Config) -> dict[str, tuple[str, ...]]:
     }
 
 
-def basis_of(rules: Mapping[str, DetectionRule], model: str) -> str:
-    """Return a digest of everything but thresholds that counted detections depend on."""
-    counted = {
-        label: [rule.review.hits, rule.review.of, rule.act.hits, rule.act.of, rule.clear_ratio, rule.clear_after_s]
-        for label, rule in rules.items()
-    }
-    return hashlib.sha256(json.dumps([model, counted], sort_keys=True).encode()).hexdigest()
-
-
 class Thresholds:
     """Says by which rules a stream is judged, now.
 
-    Without any budget the configured rules hold, and nothing is counted or kept.
+    Without any budget the configured rules hold, and nothing is counted or kept. What is learnt from one model's scores says
+    nothing about another's: each has thresholds of its own, the model in force and, while some streams are still scored by
+    it, the one before.
     """
 
     def __init__(
@@ -67,6 +59,7 @@ class Thresholds:
         budgets: Mapping[Severity, float],
         applications: Mapping[str, tuple[str, ...]],
         model: str,
+        digest: str,
         database: Database,
         clock: Clock,
         has_incident: Callable[[str], bool],
@@ -77,20 +70,20 @@ class Thresholds:
             rules: Per label.
             budgets: As `budgets_of` returns them.
             applications: As `applications_of` returns them.
-            model: ``name@version`` of the classifier: what was learnt from another one's scores is not used.
+            model: ``name@version`` of the classifier.
+            digest: Its `ModelPackage.score_digest`: what was learnt from another one's scores is not used.
             database: Where all of it is kept.
             clock: When to keep it.
             has_incident: Whether an incident is open on the stream with this id.
         """
-        self._rules = dict(rules)
         self._budgets = dict(budgets)
         self._applications = applications
-        self._basis = basis_of(rules, model)
         self._database = database
         self._clock = clock
         self._has_incident = has_incident
-        self._learning = ThresholdLearning(rules, budgets)
-        self._in_force: dict[Group, dict[str, DetectionRule]] = {}
+        self._current = ModelThresholds(model, digest, rules, budgets)
+        self._by_model = {model: self._current}
+        self._keeping = asyncio.Lock()
         self.on_change: Callable[[], None] = lambda: None
         """Called when other rules hold than before."""
 
@@ -100,39 +93,74 @@ class Thresholds:
         Raises:
             StoreError: the store cannot be read.
         """
-        if self._budgets:
-            async with self._database.reading() as connection:
-                rows = await thresholds.load(connection)
-            for row in rows:
-                self._restore(row)
+        await self._recall(self._current)
         self._show()
 
-    def rules_for(self, ref: StreamRef) -> Mapping[str, DetectionRule]:
-        """Return the rules for a stream."""
-        group = self._group(ref)
-        if group not in self._in_force:
-            self._in_force[group] = self._learning.rules_for(group)
-        return self._in_force[group]
+    async def prepare(self, model: str, digest: str, rules: Mapping[str, DetectionRule]) -> ModelThresholds:
+        """Return what is known for another model's scores, to be given to `adopt`; what was learnt so far is kept before.
 
-    def observe(self, stream_id: str, ref: StreamRef, at: float, scores: Mapping[str, float]) -> None:
-        """Learn from the scores of one clip that arrived at `at`, Unix time."""
+        Args:
+            model: Its ``name@version``.
+            digest: Its `ModelPackage.score_digest`.
+            rules: Its rules, per label.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        await self.keep()
+        prepared = ModelThresholds(model, digest, rules, self._budgets)
+        known = self._by_model.get(model)
+        if known is not None and known.basis == prepared.basis:
+            return known
+        await self._recall(prepared)
+        return prepared
+
+    def adopt(self, prepared: ModelThresholds) -> None:
+        """From now on learn from the scores of another model, and say its rules; until its streams come, from the last one's, too."""
+        self._by_model = {self._current.model: self._current, prepared.model: prepared}
+        self._current = prepared
+        for gauge in (metrics.THRESHOLD, metrics.THRESHOLD_HOURS, metrics.THRESHOLD_FROZEN):
+            # Its labels may be others.
+            gauge.clear()
+        self._show()
+
+    def knows(self, model: str) -> bool:
+        """Whether there are rules for the scores of this model, ``name@version``."""
+        return model in self._by_model
+
+    def rules_for(self, ref: StreamRef, model: str | None = None) -> Mapping[str, DetectionRule]:
+        """Return the rules for a stream that is scored by `model`; by the one in force, if that is not known."""
+        return self._of(model).rules_for(self._group(ref))
+
+    def observe(
+        self, stream_id: str, ref: StreamRef, at: float, scores: Mapping[str, float], model: str | None = None
+    ) -> None:
+        """Learn from the scores that `model` gave to one clip, which arrived at `at`, Unix time."""
         if not self._budgets:
             return
+        learning = self._of(model).learning
         open_now = self._has_incident(stream_id)
-        self._learning.observe(stream_id, self._group(ref), at, scores, incident=open_now)
+        learning.observe(stream_id, self._group(ref), at, scores, incident=open_now)
         if open_now:
-            self._learning.opened(stream_id, at)
+            learning.opened(stream_id, at)
 
     def incident_changed(self, record: IncidentRecord) -> None:
         """Take note that an incident began, changed or ended."""
-        if record.closed_at is None:
-            self._learning.opened(record.stream_id, self._now())
-        else:
-            self._learning.closed(record.stream_id, ending_of(record))
+        for one in self._by_model.values():
+            if record.closed_at is None:
+                one.learning.opened(record.stream_id, self._now())
+            else:
+                one.learning.closed(record.stream_id, ending_of(record))
 
     def stream_gone(self, stream_id: str) -> None:
         """Take note that a stream is live no more."""
-        self._learning.gone(stream_id)
+        for one in self._by_model.values():
+            one.learning.gone(stream_id)
+
+    def views(self) -> Sequence[ThresholdView]:
+        """Return every threshold of the model in force, by group of streams, for people to see."""
+        groups = [(server, app) for server, named in self._applications.items() for app in (*named, REST)]
+        return list(self._current.views(groups))
 
     async def run(self) -> None:
         """Bring thresholds up to date and keep them, every few minutes, until cancelled."""
@@ -142,13 +170,17 @@ class Thresholds:
 
     async def keep(self) -> None:
         """Bring thresholds up to date and keep what was learnt; a change that is not written does not come into force."""
-        if not self._budgets:
-            return
+        if self._budgets:
+            async with self._keeping:
+                await self._keep(self._current)
+
+    async def _keep(self, current: ModelThresholds) -> None:
         now = self._now()
-        self._learning.settle(now)
-        before = {key: standing for key, (standing, _) in self._learning.states.items()}
-        changes = self._learning.reckon(now)
-        rows = [self._row(key, standing, tally, now) for key, (standing, tally) in self._learning.states.items()]
+        for one in self._by_model.values():
+            one.learning.settle(now)
+        before = {key: standing for key, (standing, _) in current.learning.states.items()}
+        changes = current.learning.reckon(now)
+        rows = current.rows(now)
 
         async def write(connection: AsyncConnection) -> None:
             await thresholds.save(connection, rows)
@@ -159,23 +191,37 @@ class Thresholds:
                     actor="daemon",
                     action="threshold_learnt",
                     incident_id=None,
-                    detail=self._detail(change),
+                    detail=current.detail(change),
                 )
 
         try:
             await self._database.write(write)
         except StoreError as error:
             log.warning("thresholds_not_stored", reason=error.reason)
-            for key, (_, tally) in self._learning.states.items():
-                self._learning.restore(key, before[key], tally, now)
+            for key, (_, tally) in current.learning.states.items():
+                current.learning.restore(key, before[key], tally, now)
             return
         for change in changes:
             metrics.THRESHOLD_CHANGES.labels(change.key.group[0]).inc()
-            log.info("threshold_learnt", **self._detail(change))
+            log.info("threshold_learnt", **current.detail(change))
         if changes:
-            self._in_force.clear()
+            current.changed()
             self.on_change()
         self._show()
+
+    async def _recall(self, wanted: ModelThresholds) -> None:
+        """Go on from what the store holds for these thresholds."""
+        if not self._budgets:
+            return
+        async with self._database.reading() as connection:
+            rows = await thresholds.load(connection)
+        for row in rows:
+            known = row.server in self._applications and row.app in (REST, *self._applications[row.server])
+            if not known or not wanted.restore(row):
+                log.info("threshold_forgotten", server=row.server, app=row.app, label=row.label, severity=row.severity)
+
+    def _of(self, model: str | None) -> ModelThresholds:
+        return self._current if model is None else self._by_model.get(model, self._current)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
@@ -183,56 +229,13 @@ class Thresholds:
     def _group(self, ref: StreamRef) -> Group:
         return ref.server, ref.app if ref.app in self._applications.get(ref.server, ()) else REST
 
-    def _restore(self, row: LearntRow) -> None:
-        tally = Tally.from_dict(row.tally)
-        known = row.app == REST or row.app in self._applications.get(row.server, ())
-        if tally is None or row.basis != self._basis or row.server not in self._applications or not known:
-            log.info("threshold_forgotten", server=row.server, app=row.app, label=row.label, severity=row.severity)
-            return
-        key = Key((row.server, row.app), row.label, Severity.from_word(row.severity))
-        self._learning.restore(key, Standing(**row.standing), tally, row.saved_at)
-
-    def _row(self, key: Key, standing: Standing, tally: Tally, now: float) -> LearntRow:
-        return LearntRow(
-            server=key.group[0],
-            app=key.group[1],
-            label=key.label,
-            severity=key.severity.word,
-            basis=self._basis,
-            standing=asdict(standing),
-            tally=tally.to_dict(),
-            saved_at=now,
-        )
-
-    def _detail(self, change: Change) -> dict[str, str | float | bool]:
-        key = change.key
-        return {
-            "server": key.group[0],
-            "app": key.group[1],
-            "label": key.label,
-            "severity": key.severity.word,
-            "before": round(self._shown(key, change.before), 4),
-            "after": round(self._shown(key, change.after), 4),
-            "hours": round(change.hours, 1),
-            "budget_per_1000_h": round(self._budgets[key.severity] * 1000, 3),
-            "frozen": change.after.frozen,
-            "extrapolated": change.after.extrapolated,
-        }
-
-    def _shown(self, key: Key, standing: Standing) -> float:
-        rule = self._rules[key.label]
-        level = rule.act if key.severity is Severity.ACT else rule.review
-        return level.threshold if standing.first is None else standing.threshold
-
     def _show(self) -> None:
         """Bring metrics up to date: one series for each group that the configuration names."""
-        for server, applications in self._applications.items():
+        for server in self._applications:
             metrics.THRESHOLD_CHANGES.labels(server)
-            for app in (*applications, REST):
-                for label, rule in self._learning.rules_for((server, app)).items():
-                    for severity, level in ((Severity.REVIEW, rule.review), (Severity.ACT, rule.act)):
-                        metrics.THRESHOLD.labels(server, app, label, severity.word).set(level.threshold)
-        for key, (standing, tally) in self._learning.states.items():
+        for view in self.views():
+            metrics.THRESHOLD.labels(view.server, view.app, view.label, view.severity.word).set(view.threshold)
+        for key, (standing, tally) in self._current.learning.states.items():
             labels = (*key.group, key.label, key.severity.word)
             metrics.THRESHOLD_HOURS.labels(*labels).set(tally.hours)
             metrics.THRESHOLD_FROZEN.labels(*labels).set(standing.frozen)

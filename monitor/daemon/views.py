@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from monitor.store.silences import SilenceKind
 from monitor.vocabulary import Severity, StreamRef
 from monitor.web.changes import ChangeSignal
 from monitor.web.port import Check, ServerView, StreamView
+from monitor.web.threshold_values import ThresholdView
 
 _HEARTBEAT_LIMIT_S = 15.0
 
@@ -68,8 +69,9 @@ class MemoryView:
         clock: Clock,
         changes: ChangeSignal,
         restraints: Restraints | None = None,
+        thresholds: Callable[[], Sequence[ThresholdView]] = tuple,
     ) -> None:
-        """Show `registry`, `discoveries` (by server name) and `vitals`."""
+        """Show `registry`, `discoveries` (by server name), `vitals`, and what `thresholds` returns."""
         self._registry = registry
         self._discoveries = discoveries
         self._engine = engine
@@ -79,6 +81,7 @@ class MemoryView:
         self._clock = clock
         self._changes = changes
         self._restraints = restraints
+        self._thresholds = thresholds
 
     @property
     def model(self) -> str:
@@ -129,6 +132,10 @@ class MemoryView:
             )
             for name, discovery in self._discoveries.items()
         ]
+
+    def thresholds(self) -> Sequence[ThresholdView]:
+        """Return the thresholds in force."""
+        return self._thresholds()
 
     def live(self) -> Sequence[Check]:
         """Return the checks of liveness: the main loop makes progress."""

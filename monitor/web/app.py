@@ -11,7 +11,7 @@ from aiohttp import web
 from monitor import metrics
 from monitor.clock import Clock
 from monitor.errors import StoreError
-from monitor.web import api, gate, health, keys, pages, quiet
+from monitor.web import api, gate, health, keys, pages, quiet, thresholds
 from monitor.web.auth import READ_METHODS, Authenticator, Via, refuse_cross_site
 from monitor.web.enforcement_port import ReportService, StrikeService
 from monitor.web.keys import Area, Route
@@ -57,7 +57,7 @@ def main_app(
     reports: ReportService | None = None,
 ) -> web.Application:
     """Return page, API, metrics and health; and the gate, unless that has an address of its own."""
-    routes: Iterable[Route] = (*pages.ROUTES, *api.ROUTES, *quiet.ROUTES, *health.ROUTES)
+    routes: Iterable[Route] = (*pages.ROUTES, *api.ROUTES, *thresholds.ROUTES, *quiet.ROUTES, *health.ROUTES)
     if settings.gate_listen is None:
         routes = (*routes, *gate.ROUTES)
     app = _bare_app(settings, routes, daemon=daemon, clock=clock)

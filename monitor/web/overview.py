@@ -79,6 +79,8 @@ class Overview:
             "streams": streams[:MAX_STREAMS_SHOWN],
             "streams_total": len(streams),
             "servers": self._daemon.servers(),
+            # Those that are neither learnt nor to be learnt stand in the configuration.
+            "thresholds": [one for one in self._daemon.thresholds() if one.budget_per_1000_h is not None],
             "failed_checks": [check for check in self._daemon.ready() if not check.ok],
             "blind": [stream for stream in streams if stream.freshness is Freshness.BLIND],
             "awaiting": sorted(

@@ -30,6 +30,7 @@ from monitor.vocabulary import (
 )
 from monitor.web.enforcement_values import BlockView, NewBlock, PolicyView, ReportView
 from monitor.web.people_port import Standing
+from monitor.web.threshold_values import ThresholdView
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +289,10 @@ class DaemonView(Protocol):
 
     def servers(self) -> Sequence[ServerView]:
         """Return every configured media server."""
+        ...
+
+    def thresholds(self) -> Sequence[ThresholdView]:
+        """Return the thresholds in force, by server and application."""
         ...
 
     def ref_of(self, stream_id: str) -> StreamRef | None:

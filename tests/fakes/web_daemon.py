@@ -40,6 +40,7 @@ from monitor.web.port import (
     StreamView,
     TimelineEntry,
 )
+from monitor.web.threshold_values import ThresholdView
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -139,6 +140,7 @@ class FakeDaemon:
         self.dry_run = False
         self.stream_views: list[StreamView] = [stream()]
         self.server_views: list[ServerView] = [ServerView("studio", "nginx_rtmp", True, "", False, 1)]
+        self.threshold_views: list[ThresholdView] = []
         self.live_checks: list[Check] = [Check("event_loop", ok=True, detail="0.4 ms late")]
         self.ready_checks: list[Check] = [Check("model", ok=True), Check("store", ok=True, detail="written 1 s ago")]
         self.details: dict[str, IncidentDetail] = {}
@@ -166,6 +168,9 @@ class FakeDaemon:
 
     def servers(self) -> Sequence[ServerView]:
         return tuple(self.server_views)
+
+    def thresholds(self) -> Sequence[ThresholdView]:
+        return tuple(self.threshold_views)
 
     def ref_of(self, stream_id: str) -> StreamRef | None:
         ref = StreamRef("studio", "live", "cam1")

@@ -17,6 +17,7 @@ from models.training import workshop
 from models.training.clips import Labelled, Video, assign_folds
 from models.training.conditions import NAMES, conditioned_windows
 from models.training.hard_normals import hard_normal
+from models.training.mixing import Rows, with_mixtures
 from models.training.picking import at_frame_rate, pick_frames, random_starts, starts
 from models.training.velocity import FRAMES, HEIGHT, SPACING_S, WIDTH
 from models.training.windows import STRONG, Disturbance, plain_window
@@ -141,6 +142,31 @@ def test_the_same_seed_makes_the_same_windows() -> None:
     assert one is not None
     assert two is not None
     np.testing.assert_array_equal(one.luma, two.luma)
+
+
+@given(st.integers(0, 1000), st.floats(0.05, 1.0))
+def test_mixtures_lie_between_two_rows_and_weigh_as_much_as_all_of_them(seed: int, spread: float) -> None:
+    # What a row holds says its label: 0 for normal ones, 1 for violent ones. So a mixture's weights must say the same.
+    violent = np.arange(60) < 12
+    weights = np.where(violent, 5.0, 1.25)
+    rows = Rows(violent[:, None].astype(np.float32), violent, weights)
+    mixed = with_mixtures(rows, spread, seed)
+    np.testing.assert_array_equal(mixed.features[:60], rows.features)
+    np.testing.assert_array_equal(mixed.weights[:60], weights)
+    one, other = mixed.features[60:120, 0], mixed.features[120:, 0]
+    np.testing.assert_array_equal(one, other)
+    assert mixed.weights[60:].sum() == pytest.approx(weights.sum())
+    first, second = mixed.violent[60:120], mixed.violent[120:]
+    said = (mixed.weights[60:120] * first + mixed.weights[120:] * second) / weights.mean()
+    np.testing.assert_allclose(said, one, atol=1e-5)
+    assert with_mixtures(rows, spread, seed).features.tolist() == mixed.features.tolist()
+
+
+def test_mixtures_draw_by_weight() -> None:
+    violent = np.arange(1000) < 20
+    rows = Rows(np.zeros((1000, 1), np.float32), violent, np.where(violent, 49.0, 1.0))
+    mixed = with_mixtures(rows, 0.4, 0)
+    assert mixed.violent[1000:].mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_pictures_that_a_stream_repeats_are_shown_again() -> None:

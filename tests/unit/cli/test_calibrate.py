@@ -11,7 +11,7 @@ import yaml
 from monitor.classify.package import load_package
 from monitor.cli.main import EXIT_FAILED, EXIT_USAGE, main
 from monitor.config.loading import load_config
-from monitor.daemon.thresholds import basis_of
+from monitor.daemon.thresholds_of_model import basis_of
 from monitor.detect.budget import Tally
 from monitor.detect.ladder import RUNGS
 from monitor.detect.rules import rules_for
@@ -52,7 +52,7 @@ def put(site: Path, hours: float, *, model: str | None = None) -> None:
             app="*",
             label="bright",
             severity="review",
-            basis=basis_of(rules_for(config.detection, package), model or package.name),
+            basis=basis_of(rules_for(config.detection, package), model or package.score_digest),
             standing={},
             tally=Tally(hours, hours * np.exp(-1.5 * (np.arange(RUNGS) * 0.1 - 4)), np.zeros(RUNGS)).to_dict(),
             saved_at=1.0,

@@ -12,11 +12,14 @@ import pytest
 from monitor.config.models import DetectionSection, WatchSection
 from monitor.daemon.keeper import Keeper, ServerPolicy
 from monitor.daemon.streams import StreamRegistry
-from monitor.daemon.thresholds import Thresholds, basis_of, budgets_of, ending_of
+from monitor.daemon.thresholds import Thresholds, budgets_of, ending_of
+from monitor.daemon.thresholds_of_model import basis_of
 from monitor.detect.learning import Ending
 from monitor.detect.persistence import DetectionRule, LevelRule
 from monitor.incidents.records import begin_record
-from monitor.vocabulary import ReviewDecision, Severity, StreamRef
+from monitor.metrics import THRESHOLD, THRESHOLD_HOURS
+from monitor.vocabulary import Posture, ReviewDecision, Severity, StreamRef
+from monitor.watch.messages import Observation
 from tests.fakes.clock import ManualClock
 from tests.fakes.incidents import Bench, bench, context
 from tests.fakes.media_server import FakeServer, live
@@ -56,8 +59,8 @@ def test_what_is_no_budget_is_refused_with_an_example(text: object) -> None:
 def test_the_basis_is_another_for_another_model_or_persistence_and_not_for_another_threshold() -> None:
     other = {"violence": DetectionRule(LevelRule(0.6, 3, 5), LevelRule(0.9, 4, 6), 0.8, 10.0)}
     looser = {"violence": DetectionRule(LevelRule(0.7, 2, 5), LevelRule(0.95, 4, 6), 0.8, 10.0)}
-    assert basis_of(RULES, "toy@1") == basis_of(other, "toy@1")
-    assert len({basis_of(RULES, "toy@1"), basis_of(RULES, "toy@2"), basis_of(looser, "toy@1")}) == 3
+    assert basis_of(RULES, "1f") == basis_of(other, "1f")
+    assert len({basis_of(RULES, "1f"), basis_of(RULES, "2f"), basis_of(looser, "1f")}) == 3
 
 
 @dataclass
@@ -83,14 +86,15 @@ class School:
 
 @asynccontextmanager
 async def school(
-    path: Path, clock: ManualClock, *, budget: float | None = 0.2, model: str = "toy@1"
+    path: Path, clock: ManualClock, *, budget: float | None = 0.2, digest: str = "1f"
 ) -> AsyncIterator[School]:
     async with bench(path / "store.sqlite3", clock) as on:
         thresholds = Thresholds(
             rules=RULES,
             budgets={} if budget is None else {REVIEW: budget},
             applications={"edge": ("news",)},
-            model=model,
+            model="toy@1",
+            digest=digest,
             database=on.database,
             clock=clock,
             has_incident=lambda stream_id: on.engine.open_incident(stream_id) is not None,
@@ -173,7 +177,7 @@ async def test_a_budget_becomes_a_threshold_over_a_restart_in_the_middle(tmp_pat
         assert third.threshold == learnt
         await third.thresholds.keep()
         assert third.told == []
-    async with school(tmp_path, clock, model="toy@2") as other:
+    async with school(tmp_path, clock, digest="2f") as other:
         assert other.threshold == 0.7
 
 
@@ -217,3 +221,92 @@ async def test_without_a_budget_nothing_is_learnt_or_written(tmp_path: Path) -> 
 def test_people_say_what_was_an_attack(decision: ReviewDecision | None, severity: str, ending: Ending) -> None:
     record = replace(begin_record("i", context(), now=0.0), max_severity=severity, review_decision=decision)
     assert ending_of(record) is ending
+
+
+OTHER_RULES = {"violence": DetectionRule(LevelRule(0.5, 3, 5), LevelRule(0.9, 4, 6), 0.8, 10.0)}
+CAM1 = StreamRef("edge", "live", "cam1")
+
+
+async def test_a_model_that_takes_over_learns_its_own_and_the_one_before_keeps_what_it_learnt(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with school(tmp_path, clock) as here:
+        await clock.advance(60 * 3600)
+        here.play("a", hours_of(30, bursts_at=0.85))
+        await clock.advance(3600)
+        await here.thresholds.keep()
+        learnt = here.threshold
+        assert 0.85 < learnt < 0.95
+        # Another model: its own rules, nothing learnt yet; streams that it does not score yet go on by what was learnt.
+        here.thresholds.adopt(await here.thresholds.prepare("toy@2", "2f", OTHER_RULES))
+        here.keeper.adopt("toy@2", OTHER_RULES)
+        assert here.threshold == 0.5
+        assert here.thresholds.rules_for(CAM1, "toy@1")["violence"].review.threshold == learnt
+        assert THRESHOLD.labels("edge", "*", "violence", "review")._value.get() == 0.5
+        assert [one for found in THRESHOLD_HOURS.collect() for one in found.samples] == []
+        # It learns while the daemon runs.
+        await clock.advance(60 * 3600)
+        here.play("b", hours_of(30, bursts_at=0.65))
+        await clock.advance(3600)
+        await here.thresholds.keep()
+        assert 0.65 < here.threshold < 0.75
+        second = here.threshold
+        assert here.thresholds.rules_for(CAM1, "toy@1")["violence"].review.threshold == learnt
+        log = [one.detail["model"] for one in await here.on.log() if one.action == "threshold_learnt"]
+        assert log == ["toy@1", "toy@2"]
+        # Back again: nothing has to be learnt a second time.
+        here.thresholds.adopt(await here.thresholds.prepare("toy@1", "1f", RULES))
+        here.keeper.adopt("toy@1", RULES)
+        assert here.threshold == learnt
+        assert here.thresholds.rules_for(CAM1, "toy@2")["violence"].review.threshold == second
+
+
+async def test_a_stream_is_judged_by_what_was_learnt_from_the_model_that_scores_it(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with school(tmp_path, clock) as here:
+        await here.keeper.on_listing(here.server, (live(),))
+        here.thresholds.adopt(await here.thresholds.prepare("toy@2", "2f", OTHER_RULES))
+        here.keeper.adopt("toy@2", OTHER_RULES)
+        await clock.advance(60 * 3600)
+        here.play("a", hours_of(30, bursts_at=0.65))
+        await clock.advance(3600)
+        here.keeper.on_model(CAM1.stream_id, "toy@2")
+        await here.thresholds.keep()
+        assert here.keeper.rules_on(CAM1.stream_id) == here.thresholds.rules_for(CAM1, "toy@2")
+        detector = here.registry.get(CAM1.stream_id).detector  # type: ignore[union-attr] # it is live
+        assert [detector.observe(float(at), {"violence": 0.6}) for at in range(4)] == [()] * 4
+        # Its clips teach the new model's thresholds, and no other's.
+        observation = Observation(
+            CAM1.stream_id, 0.0, 1.0, here.on.now, here.on.now, (0.1,), Posture.CALM, spacing_honoured=True
+        )
+        here.keeper.on_observation(observation, ("violence",))
+        taught = [name for name, one in here.thresholds._by_model.items() if CAM1.stream_id in one.learning._streams]
+        assert taught == ["toy@2"]
+
+
+async def test_people_are_shown_what_holds_and_how_far_it_is(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with school(tmp_path, clock) as here:
+        await clock.advance(60 * 3600)
+        here.play("a", hours_of(12, bursts_at=0.85))
+        await clock.advance(3600)
+        await here.thresholds.keep()
+        views = {(view.app, view.severity): view for view in here.thresholds.views()}
+        assert set(views) == {(app, severity) for app in ("news", "*") for severity in (REVIEW, Severity.ACT)}
+        learning = views["*", REVIEW]
+        assert (learning.threshold, learning.default, learning.learnt, learning.since) == (0.7, 0.7, False, None)
+        assert learning.budget_per_1000_h == pytest.approx(200)
+        assert learning.hours_needed == 24
+        assert learning.hours == pytest.approx(12, abs=0.2)
+        assert learning.counted_per_1000_h == pytest.approx(1000, rel=0.02)
+        assert views["news", REVIEW].hours == 0
+        assert views["news", REVIEW].counted_per_1000_h is None
+        assert views["*", Severity.ACT].budget_per_1000_h is None
+        await clock.advance(60 * 3600)
+        here.play("b", hours_of(30, bursts_at=0.85))
+        await clock.advance(3600)
+        await here.thresholds.keep()
+        (learnt,) = [view for view in here.thresholds.views() if view.learnt]
+        assert learnt.threshold == here.threshold
+        assert learnt.default == 0.7
+        assert learnt.since == clock.now()
+        assert learnt.counted_per_1000_h == 0

@@ -13,7 +13,8 @@ from monitor.vocabulary import Freshness, Severity, StreamRef
 from monitor.web.display import displayable, displayable_lines
 from monitor.web.port import Check
 from monitor.web.server import WebServer
-from tests.fakes.web_daemon import FakeDaemon, incident, stream
+from monitor.web.threshold_values import ThresholdView
+from tests.fakes.web_daemon import NOON, FakeDaemon, incident, stream
 
 ADMIN = {"Authorization": "Bearer admin-token-0123456789"}
 RESPONDER = {"Authorization": "Bearer responder-token-0123456789"}
@@ -386,3 +387,37 @@ def test_displayable_text_is_bounded_printable_and_encodes(text: str) -> None:
     if text.isprintable() and len(text) <= 200:
         assert shown == text
     displayable_lines(text).encode()
+
+
+async def test_thresholds_say_what_holds_and_where_it_comes_from(
+    open_web: WebServer, daemon: FakeDaemon, http: aiohttp.ClientSession
+) -> None:
+    daemon.threshold_views = [
+        ThresholdView(
+            "studio", "sport", "violence", Severity.REVIEW, 0.81234, 0.732, 20.0, learnt=True, hours=312.44,
+            hours_needed=62.5, counted_per_1000_h=17.2, frozen=True, since=NOON,
+        ),
+        ThresholdView("studio", "*", "violence", Severity.ACT, 0.904, 0.904),
+    ]  # fmt: skip
+    async with http.get(open_web.url + "/api/v1/thresholds") as reply:
+        assert reply.status == 200
+        found = await reply.json()
+    assert found["model"] == "violent-motion@1"
+    learnt, configured = found["thresholds"]
+    assert learnt == {
+        "server": "studio",
+        "app": "sport",
+        "label": "violence",
+        "severity": "review",
+        "threshold": 0.8123,
+        "default": 0.732,
+        "budget_per_1000_h": 20.0,
+        "learnt": True,
+        "hours": 312.4,
+        "hours_needed": 62.5,
+        "counted_per_1000_h": 17.2,
+        "frozen": True,
+        "extrapolated": False,
+        "since": "2026-11-23T12:00:00Z",
+    }
+    assert (configured["threshold"], configured["learnt"], configured["since"]) == (0.904, False, None)

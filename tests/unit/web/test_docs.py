@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.web import api, enforcement_wire, gate, health, pages, quiet, wire
+from monitor.web import api, enforcement_wire, gate, health, pages, quiet, thresholds, wire
 from monitor.web.refusals import STATUS, Refusal
 
 TEXT = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
@@ -13,7 +13,7 @@ TEXT = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 
 def test_every_route_is_documented_and_every_documented_route_exists() -> None:
     documented = set(re.findall(r"`((?:GET|POST|DELETE|PUT|PATCH) /[^`?]*)`", TEXT))
-    every = (*api.ROUTES, *pages.ROUTES, *quiet.ROUTES, *gate.ROUTES, *health.ROUTES)
+    every = (*api.ROUTES, *thresholds.ROUTES, *pages.ROUTES, *quiet.ROUTES, *gate.ROUTES, *health.ROUTES)
     routes = {f"{route.method} {route.path}" for route in every}
     assert documented == routes
 
@@ -28,7 +28,7 @@ def test_every_reason_is_documented_with_its_status() -> None:
 def test_every_field_is_documented() -> None:
     structs = [
         value
-        for module in (wire, enforcement_wire)
+        for module in (wire, enforcement_wire, thresholds)
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, msgspec.Struct)
     ]

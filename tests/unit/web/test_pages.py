@@ -16,6 +16,7 @@ from monitor.vocabulary import Freshness, ReviewDecision, Severity, StreamRef
 from monitor.web import wording
 from monitor.web.port import Check, IncidentDetail, ReviewView, ServerView
 from monitor.web.server import WebServer
+from monitor.web.threshold_values import ThresholdView
 from tests.fakes.web_daemon import NOON, FakeDaemon, detail_of, incident, stream
 
 HOSTILE = [
@@ -330,3 +331,32 @@ def test_spans_read_well(duration_s: float, words: str) -> None:
 )
 def test_sizes_read_well(size_bytes: int, words: str) -> None:
     assert wording.size(size_bytes) == words
+
+
+async def test_learnt_thresholds_are_shown_and_configured_ones_are_not(
+    open_web: WebServer, daemon: FakeDaemon, http: aiohttp.ClientSession
+) -> None:
+    assert "Learnt thresholds" not in (await read(http, open_web.url)).text
+    learning = ThresholdView(
+        "studio", "*", "violence", Severity.REVIEW, 0.732, 0.732, 20.0, hours=3.2, hours_needed=62.5
+    )
+    daemon.threshold_views = [learning, ThresholdView("studio", "*", "violence", Severity.ACT, 0.987, 0.987)]
+    daemon.notify()
+    reader = await read(http, open_web.url)
+    nothing_runs(reader)
+    text = " ".join(reader.text.split())
+    assert "0.732 the default, still" in text
+    assert "none counted yet budget 20 per 1,000 h" in text
+    assert "3.2 h of 62.5 needed" in text
+    assert "0.987" not in text
+    frozen = replace(
+        learning, threshold=0.81, learnt=True, hours=312.0, counted_per_1000_h=17.2, frozen=True, app="<b>sport</b>"
+    )
+    daemon.threshold_views = [frozen]
+    daemon.notify()
+    reader = await read(http, open_web.url)
+    nothing_runs(reader)
+    text = " ".join(reader.text.split())
+    assert "studio/<b>sport</b>" in text
+    assert "0.810 default 0.732 frozen: look at it" in text
+    assert "17.2 counted" in text
