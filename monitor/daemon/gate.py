@@ -9,7 +9,7 @@ import structlog
 from monitor.effects.blocklist import BlockList
 from monitor.errors import UnsafeCallRefused
 from monitor.metrics import GATE_DECISIONS
-from monitor.servers.port import GateReply, GateRequest, MediaServer, RawGateRequest
+from monitor.servers.port import GateReply, GateRequest, KeepsTheDoor, MediaServer, RawGateRequest
 from monitor.vocabulary import StreamRef
 
 log = structlog.get_logger()
@@ -52,7 +52,9 @@ class Gate:
         server = self._servers[server_name]
         asked = server.parse_gate_request(request)
         if asked.call != "publish" or asked.ref is None:
-            return self._answer(server, asked, allow=True)
+            if asked.news:
+                self._on_publish(server_name)
+            return await _refusal(server, request, asked) or self._answer(server, asked, allow=True)
         if not self._is_sure():
             dry_run = server_name in self._dry_run_servers
             log.warning("unsure_publish_refused", stream_id=asked.ref.stream_id, server=server_name, dry_run=dry_run)
@@ -71,6 +73,8 @@ class Gate:
             )
             if not dry_run:
                 return self._answer(server, asked, allow=False)
+        if (refusal := await _refusal(server, request, asked)) is not None:
+            return refusal
         self._on_publish(server_name)
         return self._answer(server, asked, allow=True)
 
@@ -91,3 +95,13 @@ class Gate:
     def _answer(server: MediaServer, asked: GateRequest, *, allow: bool) -> GateReply:
         GATE_DECISIONS.labels("allow" if allow else "deny").inc()
         return server.gate_reply(asked, allow=allow)
+
+
+async def _refusal(server: MediaServer, request: RawGateRequest, asked: GateRequest) -> GateReply | None:
+    """Return the answer of a server that leaves more to the gate than blocks, where that speaks against somebody."""
+    if not isinstance(server, KeepsTheDoor):
+        return None
+    refusal = await server.refusal(request, asked)
+    if refusal is not None:
+        GATE_DECISIONS.labels("deny").inc()
+    return refusal

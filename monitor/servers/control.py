@@ -56,26 +56,38 @@ class ControlClient:
         if session is not None:
             await session.close()
 
-    async def get(self, url: URL) -> Answer:
-        """Send a GET; see `post_json` for the errors."""
-        return await self._call("GET", url, None)
+    async def get(self, url: URL, *, headers: Mapping[str, str] | None = None) -> Answer:
+        """Send a GET; see `request` for the errors."""
+        return await self.request("GET", url, headers=headers)
 
-    async def post_json(self, url: URL, document: Mapping[str, object]) -> Answer:
-        """Send a POST with a JSON body and return the whole answer.
+    async def post_json(
+        self, url: URL, document: Mapping[str, object], *, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send a POST with a JSON body; see `request` for the errors."""
+        return await self.request("POST", url, document=document, headers=headers)
+
+    async def request(
+        self,
+        method: str,
+        url: URL,
+        *,
+        document: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request, with `document` as its JSON body if there is one, and return the whole answer.
 
         Raises:
             MediaServerUnreachable: no connection, no complete answer in time, or a connection lost on the way.
             MediaServerRefused: the answer is larger than it may be.
         """
-        return await self._call("POST", url, document)
-
-    async def _call(self, method: str, url: URL, document: Mapping[str, object] | None) -> Answer:
         if self._session is None:
             message = "a media server adapter is used inside its async with block"
             raise RuntimeError(message)
         # The library's own errors quote the address, which may hold a stream's name: only their type is passed on.
         try:
-            async with self._session.request(method, url, json=document, allow_redirects=False) as response:
+            async with self._session.request(
+                method, url, json=document, headers=headers, allow_redirects=False
+            ) as response:
                 return Answer(response.status, await self._read(response))
         except TimeoutError:
             raise MediaServerUnreachable(

@@ -106,12 +106,14 @@ class GateRequest:
         ref: The stream to be published; None for calls that name none (such as ``connect``).
         session: The publication's identifier as in `LiveStream.session`, or empty.
         publisher_address: IP address of the publisher as the media server saw it, or None.
+        news: It asks nothing, but tells that streams have come or gone: the listing is worth a look at once.
     """
 
     call: str
     ref: StreamRef | None
     session: str = ""
     publisher_address: str | None = None
+    news: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,8 @@ class MediaServer(Protocol):
     async def hold(self, ref: StreamRef, session: str | None = None) -> HoldResult:
         """Keep one stream from its viewers while its encoder stays connected: send the command once, then verify.
 
+        Watchers go on reading it at `pull_url`: somebody has to see whether it can be released.
+
         Args:
             ref: Which stream.
             session: Only this publication, where given.
@@ -219,6 +223,22 @@ class MediaServer(Protocol):
 
     def gate_reply(self, request: GateRequest | None, *, allow: bool) -> GateReply:
         """Build the answer; `request` is None when it could not be parsed."""
+        ...
+
+
+@runtime_checkable
+class KeepsTheDoor(Protocol):
+    """An adapter whose media server leaves the publish gate to decide on more than blocks; check with ``isinstance``.
+
+    Such a server asks the gate in place of its own list of users, about readers too.
+    """
+
+    async def refusal(self, request: RawGateRequest, asked: GateRequest) -> GateReply | None:
+        """Return the answer for somebody who may not come in although not blocked; None for whoever may.
+
+        Answers well within the 2 s that the gate has for everything, and raises nothing: where it cannot tell, it
+        refuses, since nobody else has looked at the password.
+        """
         ...
 
 
