@@ -158,8 +158,12 @@ class Keeper:
         for live in changes.unchanged:
             stream = self._registry.get(live.ref.stream_id)
             if stream is not None:
+                moved = stream.live.held is not live.held
                 stream.live = live
                 self._tell_viewers(stream)
+                if moved:
+                    # Media servers may have watchers read a held stream elsewhere.
+                    self._assign(server, stream)
         for stream_id in (*changes.gone, *(live.ref.stream_id for live in changes.replaced)):
             self._lose(stream_id)
         for live in (*changes.replaced, *changes.appeared):
@@ -313,21 +317,26 @@ class Keeper:
         self._registry.add(stream)
         stream.posture = self._wanted_posture(stream)
         log.info("stream_appeared", stream_id=stream_id, server=server.name, posture=stream.posture.value)
+        self._assign(server, stream)
+        self._soon_handle(self._context(stream), StreamReturned())
+        self._on_live(server, live)
+
+    def _assign(self, server: MediaServer, stream: WatchedStream) -> None:
+        """Have a stream watched where it can be read now."""
+        stream_id = stream.ref.stream_id
         try:
-            url = server.pull_url(live.ref)
+            url = server.pull_url(stream.ref)
         except MediaServerError as error:
             stream.watch_state, stream.watch_reason = WatchState.FAILED, error.reason
             stream.watch_detail = "its name cannot be put into an address"
             log.error("stream_not_watchable", stream_id=stream_id, reason=error.reason)  # noqa: TRY400 - no trace needed
-        else:
+            return
 
-            async def assign() -> None:
-                if self._registry.get(stream_id) is stream:
-                    await self._watchers.assign(stream_id, url, stream.posture)
+        async def assign() -> None:
+            if self._registry.get(stream_id) is stream:
+                await self._watchers.assign(stream_id, url, stream.posture)
 
-            self._for_watchers.put_nowait(assign)
-        self._soon_handle(self._context(stream), StreamReturned())
-        self._on_live(server, live)
+        self._for_watchers.put_nowait(assign)
 
     def _lose(self, stream_id: str) -> None:
         stream = self._registry.remove(stream_id, self._now())
