@@ -64,7 +64,7 @@ from monitor.vocabulary import (
 
 LABELS = ("fight", "weapon")
 ALL_OUTCOMES = (EffectOutcome.SUCCEEDED, EffectOutcome.FAILED, EffectOutcome.UNVERIFIED)
-ANSWERED = (EffectKind.PRESERVE, EffectKind.ALERT, EffectKind.BLOCK, EffectKind.CUT)
+ANSWERED = (EffectKind.PRESERVE, EffectKind.ALERT, EffectKind.BLOCK, EffectKind.CUT, EffectKind.HOLD)
 CATEGORIES = ("violence", "self-harm")
 CROWDS = (10, 1000)
 SEVERITIES = (Severity.REVIEW, Severity.ACT)
@@ -101,6 +101,7 @@ EFFECTS: st.SearchStrategy[Effect] = st.sampled_from(
         Effect(EffectKind.REQUEST_REVIEW, {"within_s": 1.0}),
         Effect(EffectKind.BLOCK, {"for_s": 60.0}),
         Effect(EffectKind.CUT),
+        Effect(EffectKind.HOLD),
     ]
 )
 
@@ -149,6 +150,7 @@ def definitions(draw: st.DrawFn) -> Definition:
             Transition(OnReview(ReviewDecision.CONFIRM), None, draw(targets)),
             Transition(OnReview(ReviewDecision.DISMISS), None, "releasing"),
             Transition(OnEffect(EffectKind.CUT, ALL_OUTCOMES), None, None, (Effect(EffectKind.PRESERVE),)),
+            Transition(OnEffect(EffectKind.HOLD, tuple(EffectOutcome)), None, None, (Effect(EffectKind.PRESERVE),)),
             Transition(After(50.0), None, None, (alert(),)),
             Transition(After(100.0), None, later),
         ]
@@ -156,9 +158,10 @@ def definitions(draw: st.DrawFn) -> Definition:
         states[name] = State(draw(st.sampled_from(Posture)), enter=enter, transitions=tuple(transitions))
     states["releasing"] = State(
         Posture.CALM,
-        enter=(Effect(EffectKind.UNBLOCK),),
+        enter=(Effect(EffectKind.UNBLOCK), Effect(EffectKind.RELEASE)),
         transitions=(
-            Transition(OnEffect(EffectKind.UNBLOCK, ALL_OUTCOMES), None, "closed"),
+            Transition(OnEffect(EffectKind.UNBLOCK, ALL_OUTCOMES), None, None, (Effect(EffectKind.PRESERVE),)),
+            Transition(OnEffect(EffectKind.RELEASE, ALL_OUTCOMES), None, "closed"),
             Transition(After(60.0), None, "closed"),
         ),
     )

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from typing_extensions import override
 
+from monitor.protocol.binding import bound
 from monitor.protocol.checks import findings
 from monitor.protocol.decision import Decision, EffectRequest, IncidentState, Reason
 from monitor.protocol.definition import After, Definition
@@ -179,9 +180,9 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 class AnyOrderShipped(AnyOrder):
-    @initialize(name=st.sampled_from(sorted(shipped())))
-    def choose(self, name: str) -> None:
-        self.definition = shipped()[name]
+    @initialize(name=st.sampled_from(sorted(shipped())), can_hold=st.booleans())
+    def choose(self, name: str, can_hold: bool) -> None:
+        self.definition = bound(shipped()[name], can_hold=can_hold)
 
     @override
     def happens(self, event: Event) -> Decision:
@@ -191,11 +192,11 @@ class AnyOrderShipped(AnyOrder):
         if "contained" in told:
             assert proven
             assert isinstance(event, EffectFinished)
-            assert event.kind is EffectKind.CUT
+            assert event.kind in (EffectKind.CUT, EffectKind.HOLD)
         if "released" in told:
             assert proven
             assert isinstance(event, EffectFinished)
-            assert event.kind is EffectKind.UNBLOCK
+            assert event.kind in (EffectKind.UNBLOCK, EffectKind.RELEASE)
         return decision
 
     @invariant()
@@ -209,7 +210,7 @@ class AnyOrderShipped(AnyOrder):
     def observe_never_acts(self) -> None:
         if self.definition.name == "observe":
             kinds = {request.kind for decision in self.decisions for request in decision.effects}
-            assert kinds.isdisjoint({EffectKind.CUT, EffectKind.BLOCK, EffectKind.UNBLOCK})
+            assert kinds.isdisjoint({EffectKind.CUT, EffectKind.BLOCK, EffectKind.UNBLOCK, EffectKind.HOLD})
 
     @invariant()
     def a_closed_incident_blocks_nobody_unless_confirmed(self) -> None:
@@ -221,6 +222,16 @@ class AnyOrderShipped(AnyOrder):
         if EffectKind.BLOCK in kinds and Reason.REVIEW_CONFIRMED not in reasons:
             last_block = len(kinds) - 1 - kinds[::-1].index(EffectKind.BLOCK)
             assert EffectKind.UNBLOCK in kinds[last_block:]
+
+    @invariant()
+    def a_closed_incident_hides_nobody_unless_cut(self) -> None:
+        """Whoever was held is shown again, or cut: nobody stays hidden with an encoder that sends into the dark."""
+        if not self.decisions or not self.decisions[-1].closed:
+            return
+        kinds = [request.kind for decision in self.decisions for request in decision.effects]
+        if EffectKind.HOLD in kinds:
+            last_hold = len(kinds) - 1 - kinds[::-1].index(EffectKind.HOLD)
+            assert {EffectKind.RELEASE, EffectKind.CUT} & set(kinds[last_hold:])
 
 
 class AnyOrderGenerated(AnyOrder):
