@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import pwd
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from monitor.config.models import Config, EmbeddedServer, StaticServer
+from monitor.config.control_addresses import control_addresses, is_loopback, is_plain_text, open_control_addresses
+from monitor.config.models import Config
 from monitor.config.secrets import (
     missing_variables,
     readable_by_others,
@@ -20,6 +20,8 @@ from monitor.config.secrets import (
     token_weakness,
 )
 from monitor.config.section import Secret
+from monitor.config.server_secrets import missing_secrets, secrets_within
+from monitor.config.servers import EmbeddedServer, StaticServer
 from monitor.errors import ConfigError
 from monitor.yaml_source import Path
 
@@ -31,16 +33,6 @@ Finding = tuple[Path, str, str]
 _SCHEMES = frozenset({"rtmp", "rtmps", "rtsp", "rtsps", "http", "https", "file"})
 
 
-def is_loopback(host: str) -> bool:
-    """Whether `host`, a name or an address with or without brackets, can only be this machine."""
-    if host.lower() in ("localhost", "localhost."):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Yield everything that must not stay as it is; reads secret files."""
     yield from _same_names(config)
@@ -50,6 +42,7 @@ def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Findin
     yield from _responders(config)
     yield from _remote(config, environ)
     yield from _static_streams(config, environ)
+    yield from _control(config, environ)
     yield from _thresholds(config)
     yield from _watchers(config)
     yield from _policies(config, environ)
@@ -69,8 +62,12 @@ def find_warnings(config: Config) -> Iterator[Finding]:
         if isinstance(server, EmbeddedServer) and not is_loopback(urlsplit(server.url).hostname or ""):
             what = "the embedded relay is for demo and tests, and has no protection on a network"
             yield (*path, "url"), what, "keep it on 127.0.0.1"
-        if isinstance(server, StaticServer) and server.cut_webhook and _plain_text(server.cut_webhook):
-            yield (*path, "cut_webhook"), "stream names travel unencrypted", "use https"
+        for inner, secret in secrets_within(server):
+            if readable_by_others(secret):
+                yield (*path, *inner, "file"), "every user of this machine may read this secret", "chmod 600"
+        for inner, url in control_addresses(server):
+            if is_plain_text(url):
+                yield (*path, *inner), "streams are controlled unencrypted here", "use https"
 
 
 def _same_names(config: Config) -> Iterator[Finding]:
@@ -99,10 +96,11 @@ def _open_doors(config: Config) -> Iterator[Finding]:
         what = "others than this machine could reach page and API, and there are no tokens"
         yield ("web", "listen"), what, "listen on 127.0.0.1, or add web.tokens"
     gate_wide = listens_wide if web.gate_listen is None else not is_loopback(web.gate_listen.rpartition(":")[0])
-    if gate_wide and web.gate_token is None:
+    if gate_wide and web.gate_token is None and not web.gate_peers:
         key = "listen" if web.gate_listen is None else "gate_listen"
         what = "others than this machine could reach the publish gate, and there is no gate_token"
-        yield ("web", key), what, "set web.gate_token, or let the gate listen on 127.0.0.1 (web.gate_listen)"
+        mend = "set web.gate_token or web.gate_peers, or let the gate listen on 127.0.0.1 (web.gate_listen)"
+        yield ("web", key), what, mend
     if web.gate_listen == web.listen and not web.listen.endswith(":0"):
         yield ("web", "gate_listen"), "this is the same address as web.listen", "remove it: the gate shares listen"
 
@@ -140,7 +138,7 @@ def _where(path: Path) -> str:
 def _alerts(config: Config) -> Iterator[Finding]:
     for index, receiver in enumerate(config.alerts.receivers):
         path: Path = ("alerts", "receivers", index, "url")
-        if _plain_text(receiver.url):
+        if is_plain_text(receiver.url):
             yield path, "alerts about people must not travel unencrypted", "use https"
         if urlsplit(receiver.url).username is not None:
             yield path, "there is a user or password in the address", "remove it: alerts are signed"
@@ -163,7 +161,7 @@ def _remote(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     if remote is None:
         return
     path: Path = ("watch", "remote")
-    if _plain_text(remote.url) and not remote.plain_text:
+    if is_plain_text(remote.url) and not remote.plain_text:
         what = "pictures of people would travel unencrypted to another host"
         yield (*path, "url"), what, "use https, or set plain_text: true on a network of your own"
     if urlsplit(remote.url).username is not None:
@@ -191,6 +189,12 @@ def _static_streams(config: Config, environ: Mapping[str, str]) -> Iterator[Find
             scheme, separator, _ = stream.url.partition("://")
             if separator and "$" not in scheme and scheme.lower() not in _SCHEMES:
                 yield path, "this kind of address cannot be watched", f"use {', '.join(sorted(_SCHEMES))} or a path"
+
+
+def _control(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    for index, server in enumerate(config.servers):
+        for path, what, mend in (*open_control_addresses(server), *missing_secrets(server, environ)):
+            yield ("servers", index, *path), what, mend
 
 
 def _thresholds(config: Config) -> Iterator[Finding]:
@@ -236,8 +240,3 @@ def _watchers(config: Config) -> Iterator[Finding]:
         yield path, "watchers as root are what this is to prevent", "name a user that owns nothing"
     elif os.geteuid() != 0:
         yield path, "only root can have watchers run as somebody else", "run the daemon as root, or leave it out"
-
-
-def _plain_text(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")

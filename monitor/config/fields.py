@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -101,11 +102,28 @@ def _with_host(url: str) -> str:
     return url
 
 
+def _with_host_only(url: str) -> str:
+    parts = urlsplit(_with_host(url))
+    if parts.username is not None or parts.query or parts.fragment:
+        message = "there is a password or a query in the address: remove it, secrets are named and not written here"
+        raise ValueError(message)
+    return url
+
+
 def _with_port(listen: str) -> str:
     if int(listen.rpartition(":")[2]) > 65535:
         message = "there is no such port: use one from 1 to 65535, or 0 for a free one"
         raise ValueError(message)
     return listen
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        message = "this is no network: write an address, or its first address and its length, such as 10.0.0.0/28"
+        raise ValueError(message) from None
+    return text
 
 
 Duration = Annotated[
@@ -142,10 +160,23 @@ Score = Annotated[float, Field(gt=0, lt=1)]
 AnchoredPath = Annotated[Path, AfterValidator(_anchored)]
 """A path; a relative one is taken from the folder of config.yaml."""
 
+CONTROL: Final = "control"
+"""Marks addresses through which a media server is controlled; see `monitor.config.control_addresses`."""
+
 HttpAddress = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(_with_host)]
 RtmpAddress = Annotated[str, Field(pattern=r"^rtmps?://"), AfterValidator(_with_host)]
-RelayAddress = Annotated[str, Field(pattern=r"^http://"), AfterValidator(_with_host)]
+
+ControlAddress = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(_with_host), CONTROL]
+"""Where a media server is controlled: https or loopback, unless its entry says `insecure_control`; no password in it."""
+
+ReadAddress = Annotated[str, Field(pattern=r"^(rtsps?|rtmps?|https?)://"), AfterValidator(_with_host_only)]
+"""Where watchers read: scheme, host, port and perhaps a folder; no password in it."""
+
+RelayAddress = Annotated[str, Field(pattern=r"^http://"), AfterValidator(_with_host), CONTROL]
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[0-9A-Za-z.-]+):\d{1,5}$"), AfterValidator(_with_port)]
+
+Network = Annotated[str, AfterValidator(_network)]
+"""An IP address, or a network in CIDR notation."""
 
 SourceAddress = Annotated[str, Field(min_length=1), AfterValidator(_anchored_source)]
 """A URL, or a file; a relative one is taken from the folder of config.yaml."""

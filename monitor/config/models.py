@@ -17,6 +17,7 @@ from monitor.config.fields import (
     Duration,
     Listen,
     Name,
+    Network,
     Score,
     Size,
 )
@@ -68,7 +69,10 @@ class WebSection(Section):
     gate_listen: Listen | None = None
     """A second address for the publish gate alone, for media servers on other hosts; without it the gate shares `listen`."""
     gate_token: Secret | None = None
-    """When set, gate requests must carry it as `?token=`; needed when the gate does not listen on loopback."""
+    """When set, gate requests must carry it as `?token=`, except from `gate_peers`."""
+    gate_peers: tuple[Network, ...] = ()
+    """Networks from which the gate may be asked without the token, such as `10.0.0.0/28`. Anything but loopback needs these or
+    the token; where there are peers and no token, nobody else is answered."""
     gate_when_unsure: Literal["fail_open", "fail_closed"] = "fail_open"
     """Whether the gate lets publishers in, or refuses them, while it cannot know who is barred: it fails itself, or the store
     takes no writes. Whoever it knows to be barred is refused either way."""

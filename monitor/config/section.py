@@ -44,5 +44,7 @@ class ServerSection(Section):
     """How often the server is asked for its streams."""
     request_timeout: Duration = 3.0
     """How long one request to its control interface may take."""
+    insecure_control: bool = False
+    """Let its control interface be used unencrypted over a network: whoever is on the way can then cut every stream."""
     kind: str
     """Which adapter."""

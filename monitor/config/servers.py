@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import Field, GetCoreSchemaHandler, ValidationInfo, ValidatorFunctionWrapHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from monitor.config.fields import Duration, HttpAddress, RelayAddress, RtmpAddress, SourceAddress
+from monitor.config.fields import ControlAddress, Duration, RelayAddress, RtmpAddress, SourceAddress
 from monitor.config.section import Section, ServerSection
 from monitor.config.server_plugins import find_plugin
 
@@ -18,9 +18,9 @@ class NginxRtmpServer(ServerSection):
 
     kind: Literal["nginx_rtmp"]
     """Which adapter."""
-    stat_url: HttpAddress
+    stat_url: ControlAddress
     """Address of the `rtmp_stat all` location."""
-    control_url: HttpAddress
+    control_url: ControlAddress
     """Address of the `rtmp_control all` location."""
     rtmp_url: RtmpAddress
     """Base address from which watchers pull, such as `rtmp://127.0.0.1:1935`."""
@@ -59,7 +59,7 @@ class StaticServer(ServerSection):
     """Which adapter."""
     streams: tuple[StaticStream, ...] = Field(min_length=1)
     """What to watch."""
-    cut_webhook: HttpAddress | None = None
+    cut_webhook: ControlAddress | None = None
     """Called with a POST of `{"server","app","name","session"}` to cut a stream; any 2xx means done."""
     cut_command: tuple[str, ...] = ()
     """Program and arguments that cut a stream, run without a shell; `{name}` stands for the stream's name."""

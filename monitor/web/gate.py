@@ -43,7 +43,7 @@ async def ask(request: web.Request) -> web.Response:
         metrics.GATE_DECISIONS.labels("malformed").inc()
         _log.warning("gate_asked_for_unknown_server")
         raise RequestRefused(Refusal.UNKNOWN_SERVER, "no server of this name is configured: mend the hook's address")
-    _check_token(request)
+    _check_caller(request)
     try:
         reply = await _decide(request, server_name)
     except (GateRequestError, RequestRefused) as refusal:
@@ -89,11 +89,26 @@ def _first_values(pairs: MultiMapping[str]) -> dict[str, str]:
     return first
 
 
-def _check_token(request: web.Request) -> None:
-    token = request.app[keys.SETTINGS].gate_token
-    if token is None:
+def _check_caller(request: web.Request) -> None:
+    """Refuse whoever is neither a configured peer nor shows the token, where either is asked for."""
+    settings = request.app[keys.SETTINGS]
+    if settings.is_gate_peer(request.remote):
+        # A page of another site that runs on a peer's own machine is no peer.
         refuse_cross_site(request)
         return
+    if settings.gate_token is not None:
+        _check_token(request, settings.gate_token)
+    elif settings.gate_peers:
+        metrics.GATE_DECISIONS.labels("malformed").inc()
+        _log.warning("gate_asked_by_stranger", server=request.match_info["server"])
+        raise RequestRefused(
+            Refusal.NOT_A_GATE_PEER, "the gate answers its peers only: add this host to web.gate_peers"
+        )
+    else:
+        refuse_cross_site(request)
+
+
+def _check_token(request: web.Request, token: str) -> None:
     presented = request.query.get("token", "")
     same = hmac.compare_digest(
         hashlib.sha256(token.encode()).digest(),

@@ -19,6 +19,7 @@ class Refusal(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     ROLE_TOO_LOW = "role_too_low"
     UNTRUSTED_HOST = "untrusted_host"
+    NOT_A_GATE_PEER = "not_a_gate_peer"
     CROSS_SITE = "cross_site"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -49,6 +50,7 @@ STATUS = {
     Refusal.UNAUTHENTICATED: 401,
     Refusal.ROLE_TOO_LOW: 403,
     Refusal.UNTRUSTED_HOST: 403,
+    Refusal.NOT_A_GATE_PEER: 403,
     Refusal.CROSS_SITE: 403,
     Refusal.NOT_FOUND: 404,
     Refusal.METHOD_NOT_ALLOWED: 405,

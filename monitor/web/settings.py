@@ -14,6 +14,8 @@ from monitor.errors import ConfigError, Problem
 
 MIN_TOKEN_CHARACTERS = 16
 
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 
 class Role(IntEnum):
     """What somebody may do; each role may also do what lower ones may."""
@@ -72,6 +74,7 @@ class WebSettings:
     listen: Listen = Listen("127.0.0.1", 0)
     gate_listen: Listen | None = None
     gate_token: str | None = field(default=None, repr=False)
+    gate_peers: tuple[IpNetwork, ...] = ()
     tokens: tuple[AccessToken, ...] = ()
     max_body_bytes: int = 64 * 1024
     gate_fails_closed: bool = False
@@ -87,6 +90,7 @@ class WebSettings:
             listen=Listen.parse(section.listen),
             gate_listen=None if section.gate_listen is None else Listen.parse(section.gate_listen),
             gate_token=None if section.gate_token is None else resolve(section.gate_token),
+            gate_peers=tuple(ipaddress.ip_network(text) for text in section.gate_peers),
             tokens=tuple(
                 AccessToken(entry.name, Role[entry.role.upper()], resolve(entry.secret), entry.person or "")
                 for entry in section.tokens
@@ -98,6 +102,16 @@ class WebSettings:
         if problems:
             raise ConfigError(problems)
         return settings
+
+    def is_gate_peer(self, address: str | None) -> bool:
+        """Whether the gate may be asked from this IP address without a token."""
+        try:
+            peer = ipaddress.ip_address((address or "").partition("%")[0])
+        except ValueError:
+            return False
+        # A socket that listens on IPv6 sees IPv4 peers under such addresses.
+        peer = getattr(peer, "ipv4_mapped", None) or peer
+        return any(peer in network for network in self.gate_peers)
 
     def problems(self) -> list[Problem]:
         """Return what makes these settings unsafe; empty when nothing does."""
@@ -112,13 +126,13 @@ class WebSettings:
                 )
             )
         gate = self.gate_listen or self.listen
-        if self.gate_token is None and not gate.is_loopback:
+        if self.gate_token is None and not self.gate_peers and not gate.is_loopback:
             found.append(
                 Problem(
                     "",
                     "web.gate_token",
                     "others than this machine can reach the publish gate, and it asks for no token",
-                    "set web.gate_token, or let the gate listen on 127.0.0.1",
+                    "set web.gate_token or web.gate_peers, or let the gate listen on 127.0.0.1",
                 )
             )
         for where, secret in [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config.checks import is_loopback
+from monitor.config.control_addresses import is_loopback
 from monitor.config.loading import load_config
 
 
@@ -42,12 +42,13 @@ def test_warnings_point_at_their_lines(tmp_path: Path) -> None:
         "  gate_token:\n"
         "    file: token\n"
         "servers:\n"
-        "  - {name: a, kind: embedded, url: 'http://10.0.0.1:80'}\n"
-        "  - {name: d, kind: static, cut_webhook: 'http://10.0.0.1/', streams: [{name: x, url: x.mp4}]}\n"
+        "  - {name: a, kind: embedded, insecure_control: true, url: 'http://10.0.0.1:80'}\n"
+        "  - {name: d, kind: static, insecure_control: true, cut_webhook: 'http://10.0.0.1/', streams: [{name: x, url: x.mp4}]}\n"
     )
     relay = "the embedded relay is for demo and tests, and has no protection on a network: keep it on 127.0.0.1"
     assert [str(warning).removeprefix(f"{tmp_path}/config.yaml:") for warning in load_config(file, {}).warnings()] == [
         "3: web.gate_token.file: every user of this machine may read this secret: chmod 600",
         "5: servers[0].url: " + relay,
-        "6: servers[1].cut_webhook: stream names travel unencrypted: use https",
+        "5: servers[0].url: streams are controlled unencrypted here: use https",
+        "6: servers[1].cut_webhook: streams are controlled unencrypted here: use https",
     ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -190,3 +191,46 @@ async def test_ipv6_is_listened_on(daemon: FakeDaemon, http: aiohttp.ClientSessi
         assert web.url.startswith("http://[::1]:")
         async with http.get(web.url + "/api/v1/session") as reply:
             assert reply.status == 200
+
+
+@pytest.mark.parametrize(
+    ("peers", "token", "status"),
+    [
+        (("127.0.0.0/8",), None, 200),
+        (("10.0.0.0/28",), None, 403),
+        (("10.0.0.0/28",), "gate-token-0123456789", 401),
+        (("127.0.0.1/32",), "gate-token-0123456789", 200),
+    ],
+)
+async def test_only_peers_and_who_shows_the_token_are_answered(
+    daemon: FakeDaemon, http: aiohttp.ClientSession, peers: tuple[str, ...], token: str | None, status: int
+) -> None:
+    settings = WebSettings(gate_token=token, gate_peers=tuple(ip_network(peer) for peer in peers))
+    async with WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon) as web:
+        # What a proxy, or a liar, says of where a request comes from does not count.
+        headers = {**FORM, "X-Forwarded-For": "10.0.0.1"}
+        async with http.post(f"{web.url}/gate/studio", data=b"name=x", headers=headers) as reply:
+            assert reply.status == status
+        if token is not None:
+            async with http.post(web.gate_url("studio"), data=b"name=x", headers=FORM) as reply:
+                assert reply.status == 200
+
+
+def test_a_peer_over_ipv4_is_known_on_a_socket_for_ipv6() -> None:
+    settings = WebSettings(gate_peers=(ip_network("10.0.0.0/28"),))
+    assert settings.is_gate_peer("::ffff:10.0.0.7")
+    assert settings.is_gate_peer("10.0.0.7")
+    assert not any(
+        settings.is_gate_peer(address) for address in ("::ffff:10.0.0.16", "10.0.0.16", "", None, "fe80::1%eth0")
+    )
+
+
+async def test_a_web_page_on_a_peers_machine_cannot_ask_the_gate(
+    daemon: FakeDaemon, http: aiohttp.ClientSession
+) -> None:
+    settings = WebSettings(gate_peers=(ip_network("127.0.0.0/8"),))
+    async with WebServer(settings, daemon=daemon, incidents=daemon, blocks=daemon, quiet=daemon, gate=daemon) as web:
+        headers = {**FORM, "Origin": "http://evil.example"}
+        async with http.post(web.gate_url("studio"), data=b"name=x", headers=headers) as reply:
+            assert reply.status == 403
+    assert daemon.gate_requests == []
