@@ -42,7 +42,7 @@ from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import OpenIncident
 from monitor.protocol.decision import Decision, Reason
 from monitor.servers.factory import build_server
-from monitor.servers.port import MediaServer
+from monitor.servers.port import HidesNames, MediaServer
 from monitor.store.blocks import BlockRecord
 from monitor.store.database import Database
 from monitor.store.effects import EffectRecord
@@ -205,6 +205,8 @@ class Daemon:
             web = await stack.enter_async_context(self._web_server())
             for section in config.servers:
                 server = await stack.enter_async_context(build_server(section, gate_url=web.gate_url(section.name)))
+                if isinstance(server, HidesNames):
+                    server.use_key(self._parts.enforcement.identifier.derived_key("held streams"))
                 self._servers[section.name] = server
                 self._discoveries[section.name] = Discovery(
                     server, interval_s=section.list_interval, clock=self._clock, on_listing=self._keeper.on_listing

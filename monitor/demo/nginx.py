@@ -70,6 +70,7 @@ def nginx_configuration(
     fail_open: bool = True,
     applications: tuple[str, ...] = ("live",),
     workers: int = 1,
+    hls: bool = False,
 ) -> str:
     """Return the text of a complete nginx configuration that listens on loopback only.
 
@@ -82,6 +83,7 @@ def nginx_configuration(
         fail_open: Let publishers in while the gate does not answer.
         applications: Names of the RTMP applications.
         workers: Worker processes; anything but 1 breaks ``/stat`` and ``/control`` and is there to show just that.
+        hls: Write HLS to the folder ``hls`` below `directory`, and serve it at ``/hls``.
 
     Raises:
         ValueError: a value that would change the meaning of the configuration.
@@ -99,7 +101,7 @@ def nginx_configuration(
     fail_open_locations = ""
     if gate_url is not None:
         hook_url = f"http://127.0.0.1:{http_port}/livecordon-gate" if fail_open else gate_url
-        hook = f"notify_method post;\n      on_publish {hook_url};"
+        hook = f"notify_method post;\n      on_publish {hook_url};\n      on_publish_done {hook_url};"
         if fail_open:
             fail_open_locations = f"""
     location = /livecordon-gate {{
@@ -112,6 +114,8 @@ def nginx_configuration(
       error_page 502 503 504 =200 @allow;
     }}
     location @allow {{ return 200; }}"""
+    writes_hls = f"hls on;\n      hls_path {directory}/hls;\n      hls_fragment 1s;" if hls else ""
+    serves_hls = f"\n    location /hls {{ root {directory}; }}" if hls else ""
     application_blocks = "".join(
         f"""
     application {name} {{
@@ -120,6 +124,7 @@ def nginx_configuration(
       meta copy;
       drop_idle_publisher 10s;
       {hook}
+      {writes_hls}
     }}"""
         for name in applications
     )
@@ -150,7 +155,7 @@ http {{
   server {{
     listen 127.0.0.1:{http_port};
     location /stat {{ rtmp_stat all; allow 127.0.0.1; deny all; }}
-    location /control {{ rtmp_control all; allow 127.0.0.1; deny all; }}{fail_open_locations}
+    location /control {{ rtmp_control all; allow 127.0.0.1; deny all; }}{serves_hls}{fail_open_locations}
   }}
 }}
 """
@@ -168,6 +173,7 @@ class RealNginx:
         fail_open: As in `nginx_configuration`.
         applications: As in `nginx_configuration`.
         workers: As in `nginx_configuration`.
+        hls: As in `nginx_configuration`.
     """
 
     def __init__(
@@ -178,12 +184,14 @@ class RealNginx:
         fail_open: bool = True,
         applications: tuple[str, ...] = ("live",),
         workers: int = 1,
+        hls: bool = False,
     ) -> None:
         self._directory = directory.absolute()
         self._gate_url = gate_url
         self._fail_open = fail_open
         self._applications = applications
         self._workers = workers
+        self._hls = hls
         self._process: asyncio.subprocess.Process | None = None
         self._rtmp_port = 0
         self._http_port = 0
@@ -202,6 +210,16 @@ class RealNginx:
     def control_url(self) -> str:
         """Address of the ``rtmp_control`` location."""
         return f"http://127.0.0.1:{self._http_port}/control"
+
+    @property
+    def hls_url(self) -> str:
+        """Where HLS is served, to be followed by /name.m3u8, if nginx writes any."""
+        return f"http://127.0.0.1:{self._http_port}/hls"
+
+    @property
+    def hls_folder(self) -> Path:
+        """Where HLS is written, if it is."""
+        return self._directory / "hls"
 
     @property
     def rtmp_port(self) -> int:
@@ -259,6 +277,7 @@ class RealNginx:
                 fail_open=self._fail_open,
                 applications=self._applications,
                 workers=self._workers,
+                hls=self._hls,
             ),
             encoding="utf-8",
         )

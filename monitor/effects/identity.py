@@ -68,6 +68,10 @@ class Identifier:
             parsed = ipaddress.ip_network((parsed, 64), strict=False).network_address
         return Identity(address=self._hash("address", str(parsed)))
 
+    def derived_key(self, purpose: str) -> bytes:
+        """Return a key of its own for something else, 32 bytes; the same again for the same purpose."""
+        return hmac.new(self._key, f"key\0{purpose}".encode(), hashlib.sha256).digest()
+
     def of_reporter(self, token: str, reporter: str) -> str:
         """Return the hash of a user who reports, as the owner of `token` names them."""
         return self._hash("reporter", token, reporter)

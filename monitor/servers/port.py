@@ -242,6 +242,15 @@ class KeepsTheDoor(Protocol):
         ...
 
 
+@runtime_checkable
+class HidesNames(Protocol):
+    """An adapter that holds streams under names that nobody can guess; check with ``isinstance`` and give it the key."""
+
+    def use_key(self, key: bytes) -> None:
+        """Make those names under `key`, so that a daemon that starts again knows what it held. Before the first call."""
+        ...
+
+
 def cannot_hold() -> MediaServerRefused:
     """Return the error for `MediaServer.hold` and `MediaServer.release` on a server that has no way to hold."""
     return MediaServerRefused("this media server cannot hold a stream", reason="cannot_hold", retryable=False)

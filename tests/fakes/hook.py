@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +19,7 @@ class HookServer:
         decide: Called with each request.
     """
 
-    def __init__(self, decide: Callable[[RawGateRequest], GateReply]) -> None:
+    def __init__(self, decide: Callable[[RawGateRequest], GateReply | Awaitable[GateReply]]) -> None:
         self.requests: list[RawGateRequest] = []
         self._decide = decide
         app = web.Application()
@@ -46,10 +47,14 @@ class HookServer:
 
     async def _handle(self, request: web.Request) -> web.Response:
         raw = RawGateRequest(
-            content_type=request.headers.get("Content-Type", ""), body=await request.read(), query=dict(request.query)
+            content_type=request.headers.get("Content-Type", ""),
+            body=await request.read(),
+            query=dict(request.query),
+            headers={key.lower(): value for key, value in request.headers.items()},
         )
         self.requests.append(raw)
-        reply = self._decide(raw)
+        decided = self._decide(raw)
+        reply = await decided if inspect.isawaitable(decided) else decided
         response = web.Response(status=reply.status, body=reply.body, content_type=reply.content_type)
         response.force_close()
         return response

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from monitor.errors import MediaServerRefused, MediaServerUnreachable, UnsafeCallRefused
-from monitor.servers.nginx_rtmp import adapter as adapter_module
+from monitor.servers.nginx_rtmp import control as control_module
 from monitor.servers.nginx_rtmp.adapter import NginxRtmpMediaServer
 from monitor.vocabulary import StreamRef
 from tests.fakes.scripted_nginx import HANG, ScriptedNginx, http, scripted_nginx, stat
@@ -62,7 +62,7 @@ async def test_no_complete_answer_counts_as_unreachable(answer: bytes) -> None:
 
 
 async def test_a_huge_answer_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter_module, "_MAX_STAT_BYTES", 10_000)
+    monkeypatch.setattr(control_module, "_MAX_STAT_BYTES", 10_000)
     async with scripted() as (nginx, server):
         nginx.on_stat = lambda _: http(b"<rtmp>" + b" " * 20_000, length=10_000_000_000)
 
