@@ -37,6 +37,9 @@ _TUNNELS: Final = tuple(ip_network(text) for text in ("2002::/16", "2001::/32", 
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
+_KEPT_OPEN_S: Final = 2.0
+
+
 class Reach(StrEnum):
     """Which addresses a receiver may have."""
 
@@ -86,8 +89,10 @@ def allowed(address: str, reach: Reach) -> bool:
     return ip.is_global and not any(ip in network for network in _TUNNELS if network.version == ip.version)
 
 
-def connector(reach: Reach) -> TCPConnector:
-    """Return a connector that opens a new connection for every request, to addresses within `reach` only.
+def connector(reach: Reach, *, connections: int = 1) -> TCPConnector:
+    """Return a connector that opens up to so many connections, to addresses within `reach` only.
+
+    In a burst a connection is used again; after two seconds of rest it is closed.
 
     A refused address shows as `aiohttp.ClientConnectorError` with `BlockedAddressError` as its ``os_error``. Call it with a
     running event loop.
@@ -99,9 +104,13 @@ def connector(reach: Reach) -> TCPConnector:
             raise BlockedAddressError
         return socket.socket(family=family, type=kind, proto=protocol)
 
-    # A connection kept open may be dead when the next alert is due, hours later; finding that out would cost an attempt.
+    # A connection kept open for longer may be dead when the next alert is due; finding that out would cost an attempt.
     return TCPConnector(
-        socket_factory=checked_socket, resolver=ThreadedResolver(), use_dns_cache=False, force_close=True, limit=1
+        socket_factory=checked_socket,
+        resolver=ThreadedResolver(),
+        use_dns_cache=False,
+        keepalive_timeout=_KEPT_OPEN_S,
+        limit=connections,
     )
 
 

@@ -29,6 +29,7 @@ CONTENT_TYPE: Final = JSONFormat.CONTENT_TYPE
 """Media type of every alert's body."""
 
 TYPE_PREFIX: Final = "livecordon.incident."
+RECEIVER_DISABLED_TYPE: Final = "livecordon.receiver.disabled"
 MAX_STREAM_NAME: Final = 256
 MAX_LABEL: Final = 64
 _SEQUENCE_DIGITS: Final = 10
@@ -144,7 +145,24 @@ class IncidentData(BaseModel):
     """The rule that what the sender does enforces; null when none is known, as in older versions' events."""
 
 
-class _IncidentEvent(BaseModel):
+class ReceiverData(BaseModel):
+    """One of the sender's receivers, as it stands."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    receiver: str = Field(min_length=1, max_length=48)
+    """The receiver's name in the sender's configuration."""
+    reason: Literal["gone"]
+    """Why it gets nothing more: `gone`, because it answered 410."""
+    disabled_at: AwareDatetime
+    """Since when."""
+    cancelled: int = Field(ge=0)
+    """How many alerts waited for it and are not sent; they can be replayed once it is enabled again."""
+    page_link: str | None
+    """Where the sender's people enable it again; null when there is no such place."""
+
+
+class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
     specversion: Literal["1.0"]
@@ -154,17 +172,20 @@ class _IncidentEvent(BaseModel):
     source: str = Field(min_length=1)
     """Which installation sent it."""
     subject: str
-    """The stream: equal to `data.stream_id`."""
+    """What it is about: of an incident the stream, equal to `data.stream_id`; else the receiver's name."""
     time: AwareDatetime
     """When what it reports happened; not when it was sent, which the `webhook-timestamp` header tells."""
     timestamp: AwareDatetime
     """The same as `time`, under the name that Standard Webhooks suggests."""
     sequence: str = Field(pattern=rf"^\d{{{_SEQUENCE_DIGITS}}}$")
-    """`data.sequence` with leading zeros, so that text order is number order."""
+    """`data.sequence` with leading zeros, so that text order is number order; zero of what has no sequence."""
     priority: Literal["normal", "crisis"]
     """`crisis` is worth waking people for."""
     datacontenttype: Literal["application/json"]
     """Media type of `data`."""
+
+
+class _IncidentEvent(_Event):
     data: IncidentData
     """The incident's full current state."""
 
@@ -218,8 +239,24 @@ class ReviewOverdueEvent(_IncidentEvent):
     """What happened."""
 
 
+class ReceiverDisabledEvent(_Event):
+    """For the sender's own people: a receiver answered 410, and is sent nothing more until somebody enables it again."""
+
+    type: Literal["livecordon.receiver.disabled"]
+    """What happened."""
+    data: ReceiverData
+    """The receiver's state."""
+
+
 AnyEvent = Annotated[
-    RaisedEvent | UpdatedEvent | ContainedEvent | ReleasedEvent | DismissedEvent | ClosedEvent | ReviewOverdueEvent,
+    RaisedEvent
+    | UpdatedEvent
+    | ContainedEvent
+    | ReleasedEvent
+    | DismissedEvent
+    | ClosedEvent
+    | ReviewOverdueEvent
+    | ReceiverDisabledEvent,
     Field(discriminator="type"),
 ]
 _ANY_EVENT: Final[TypeAdapter[AnyEvent]] = TypeAdapter(AnyEvent)
@@ -267,27 +304,73 @@ def compose(
         responder_group=snapshot.responder_group,
         policy=None if snapshot.policy is None else _policy(snapshot.policy),
     )
+    return _event(
+        TYPE_PREFIX + kind.value,
+        data,
+        source=source,
+        subject=snapshot.stream_id,
+        at=changed_at,
+        sequence=snapshot.sequence,
+        priority=priority,
+        event_id=event_id or str(uuid4()),
+        incident_id=snapshot.incident_id,
+    )
+
+
+def compose_receiver_disabled(
+    receiver: str, *, cancelled: int, at: datetime, source: str, event_id: str, page_link: str | None
+) -> OutgoingEvent:
+    """Return the alert that tells people that a receiver answered 410.
+
+    Args:
+        receiver: Its name.
+        cancelled: How many alerts are not sent because of it.
+        at: Aware time since when.
+        source: As in `compose`.
+        event_id: As in `compose`.
+        page_link: Where it can be enabled again, or None.
+    """
+    at = at.astimezone(UTC)
+    data = ReceiverData(receiver=receiver, reason="gone", disabled_at=at, cancelled=cancelled, page_link=page_link)
+    return _event(
+        RECEIVER_DISABLED_TYPE,
+        data,
+        source=source,
+        subject=receiver,
+        at=at,
+        sequence=0,
+        priority=Priority.CRISIS,
+        event_id=event_id,
+        incident_id=None,
+    )
+
+
+def _event(
+    event_type: str,
+    data: BaseModel,
+    *,
+    source: str,
+    subject: str,
+    at: datetime,
+    sequence: int,
+    priority: Priority,
+    event_id: str,
+    incident_id: str | None,
+) -> OutgoingEvent:
     attributes: dict[str, Any] = {
         "specversion": "1.0",
-        "id": event_id or str(uuid4()),
+        "id": event_id,
         "source": quote(source, safe=_REFERENCE_CHARACTERS),
-        "type": TYPE_PREFIX + kind.value,
-        "subject": snapshot.stream_id,
-        "time": changed_at,
-        "timestamp": changed_at,
+        "type": event_type,
+        "subject": subject,
+        "time": at,
+        "timestamp": at,
         "priority": priority.value,
-        "sequence": f"{snapshot.sequence:0{_SEQUENCE_DIGITS}d}",
+        "sequence": f"{sequence:0{_SEQUENCE_DIGITS}d}",
         "datacontenttype": "application/json",
     }
     body = JSONFormat().write(CloudEvent(attributes, data.model_dump(mode="json")))
-    return OutgoingEvent(
-        id=attributes["id"],
-        type=attributes["type"],
-        incident_id=snapshot.incident_id,
-        sequence=snapshot.sequence,
-        priority=priority,
-        body=body,
-    )
+    return OutgoingEvent(event_id, event_type, incident_id, sequence, priority, body)
 
 
 def parse(body: bytes) -> AnyEvent:

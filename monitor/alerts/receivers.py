@@ -55,6 +55,7 @@ def build_receivers(
                     reach=reach_of(url, allow_private_address=entry.allow_private_address),
                     timeout_s=entry.timeout,
                     events=frozenset(entry.events),
+                    concurrency=entry.concurrency,
                 )
             )
     if problems:

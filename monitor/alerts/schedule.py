@@ -20,6 +20,11 @@ GAPS_S = _DENSE_S + _MINUTES_S + _TAIL_S
 MAX_ATTEMPTS = len(GAPS_S) + 1
 """After so many failed attempts an alert is a dead letter."""
 
+_LATE_S = _HOUR_S
+
+REMAINING_S = tuple(sum(GAPS_S[made:]) + _LATE_S for made in range(MAX_ATTEMPTS))
+"""By attempts made: after so many seconds past the time of the next one the whole schedule is over, and an hour more."""
+
 JITTER_SHARE = 0.1
 """Gaps of a minute and more vary by so much either way, lest all alerts of an outage come back in one blow."""
 

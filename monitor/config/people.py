@@ -9,7 +9,9 @@ from pydantic import Field
 from monitor.config.fields import Duration, HttpAddress, Name
 from monitor.config.section import Secret, Section
 
-AlertWord = Literal["raised", "updated", "contained", "released", "dismissed", "closed", "review_overdue"]
+AlertWord = Literal[
+    "raised", "updated", "contained", "released", "dismissed", "closed", "review_overdue", "receiver_disabled"
+]
 
 
 class WebhookReceiver(Section):
@@ -24,10 +26,12 @@ class WebhookReceiver(Section):
     allow_private_address: bool = False
     """Let this receiver's name resolve to a private or loopback address."""
     events: tuple[AlertWord, ...] = ()
-    """Only these alerts, such as `[contained, review_overdue]`; all but `review_overdue` by default. Whoever was told something
-    is also told when it is taken back."""
+    """Only these alerts, such as `[contained, review_overdue]`; all but `review_overdue` and `receiver_disabled` by default. Whoever
+    was told something is also told when it is taken back."""
     timeout: Duration = 15.0
     """How long one delivery attempt may take."""
+    concurrency: int = Field(default=8, ge=1, le=64)
+    """How many alerts it may be sent at once; of one incident always one after the other."""
 
 
 class ResponderGroup(Section):

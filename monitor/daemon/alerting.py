@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.alerts.events import IncidentSnapshot, compose
+from monitor.alerts.events import IncidentSnapshot, compose, compose_receiver_disabled
 from monitor.config.people import ResponderGroup
 from monitor.daemon.views import utc
 from monitor.effects.restraint import Restraints
@@ -43,6 +43,7 @@ class Alerting:
         events: By receiver, the only alerts that it gets; all the usual ones where it is absent.
         restraints: Says what is silenced and paused; None if nothing ever is.
         policies: What incidents come under.
+        on_call: Receivers that reach the operator's own people, in any group of responders.
     """
 
     source: str
@@ -52,6 +53,7 @@ class Alerting:
     events: Mapping[str, Collection[str]] = field(default_factory=dict)
     restraints: Restraints | None = None
     policies: Policies = field(default_factory=Policies)
+    on_call: frozenset[str] = frozenset()
 
     async def enqueue(
         self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord, reason: Reason
@@ -115,6 +117,23 @@ class Alerting:
             event_id=str(uuid5(_IDS, f"{incident.id}/released/{incident.sequence}")),
         )
         await enqueue(connection, event, self._known(await told(connection, incident.id)), at=at)
+
+    async def tell_disabled(self, connection: AsyncConnection, receiver: str, cancelled: int, at: float) -> None:
+        """Tell the operator's people that a receiver answered 410; see `monitor.alerts.line.OnDisabled`."""
+        wanted = self.on_call | {name for name, events in self.events.items() if "receiver_disabled" in events}
+        event = compose_receiver_disabled(
+            receiver,
+            cancelled=cancelled,
+            at=utc(at),
+            source=self.source,
+            event_id=str(uuid5(_IDS, f"{receiver}/disabled/{at}")),
+            page_link=None if self.page_url is None else f"{self.page_url.rstrip('/')}/deliveries",
+        )
+        await enqueue(connection, event, self._known(wanted - {receiver}), at=at)
+        detail = {"receiver": receiver, "cancelled": cancelled}
+        await audit.append(
+            connection, at=at, actor="daemon", action="receiver_disabled", incident_id=None, detail=detail
+        )
 
     def _routed(self, kind: AlertEvent) -> list[str]:
         return [name for name in self.receivers if kind.value in (self.events.get(name) or USUAL)]

@@ -99,6 +99,7 @@ class Daemon:
         self._engine = IncidentEngine(self._database, clock, people.decided, self, parts.enforcement.policies)
         people.attach(self._engine)
         self._dry_run_servers = frozenset(name for name, one in parts.policies.items() if one.dry_run)
+        self._outbox.on_disabled = people.alerting.tell_disabled
         self._doorkeeper = Doorkeeper(
             self._database,
             self._blocks,

@@ -69,13 +69,13 @@ class People:
             restraints=self.restraints,
             policies=parts.enforcement.policies,
         )
+        self._groups = config.responders.groups
         self._use_receivers(parts.receivers)
         self.decided = DecidedEffects(self.alerting, guard_s, self.restraints.is_paused, striking)
         self.quiet = Quiet(
             database, self.restraints, clock, longest_s=config.responders.longest_silence, on_change=on_change
         )
         self.auditing = Auditing(database, config.data_dir, clock)
-        self._groups = config.responders.groups
         self._engine: IncidentEngine | None = None
         self._ladder: Ladder | None = None
 
@@ -113,15 +113,16 @@ class People:
         config = parts.config
         self.alerting.source = config.alerts.source
         self.alerting.page_url = config.alerts.page_url
+        self._groups = config.responders.groups
         self._use_receivers(parts.receivers)
         self.quiet.longest_s = config.responders.longest_silence
-        self._groups = config.responders.groups
         if self._ladder is not None:
             self._ladder.use_groups(self._groups)
 
     def _use_receivers(self, receivers: Sequence[Receiver]) -> None:
         self.alerting.receivers = tuple(receiver.name for receiver in receivers)
         self.alerting.events = {receiver.name: receiver.events for receiver in receivers if receiver.events}
+        self.alerting.on_call = frozenset(name for group in self._groups for name in group.receivers)
 
     async def _wants(self, effect: EffectRecord) -> bool:
         """Whether an effect's incident is open, has not asked for the same thing again, and has not withdrawn it."""

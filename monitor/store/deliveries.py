@@ -6,13 +6,13 @@ Times are Unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.store.dialects import upsert
@@ -20,12 +20,18 @@ from monitor.store.tables import delivery, receiver_state
 
 
 class DeliveryStatus(StrEnum):
-    """Where an alert to one receiver stands. `cancelled`: not sent because the receiver asked for no more alerts."""
+    """Where an alert to one receiver stands.
+
+    `cancelled`: not sent because the receiver asked for no more alerts. `superseded`: not sent because the receiver, which
+    keeps no sequence, has a newer one of the same incident. `discarded`: a person gave it up.
+    """
 
     PENDING = "pending"
     DELIVERED = "delivered"
     DEAD = "dead"
     CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    DISCARDED = "discarded"
 
 
 class Priority(StrEnum):
@@ -40,6 +46,9 @@ OVERLOADED = (429, 502, 503, 504)
 
 GIVEN_UP = (DeliveryStatus.DEAD, DeliveryStatus.CANCELLED)
 """Dead letters: alerts that nobody will try again unless they are replayed."""
+
+NEVER_TRIED = "receiver_away"
+"""Why an alert was given up of which not a single attempt was made: its receiver took nothing else either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +146,11 @@ async def enqueue(connection: AsyncConnection, event: OutgoingEvent, receivers: 
     return pending
 
 
-async def next_due(connection: AsyncConnection, receiver: str, *, at: float) -> DeliveryRecord | None:
-    """Return the alert to try now, or None when none is due.
+async def due(connection: AsyncConnection, receiver: str, *, at: float, limit: int) -> list[DeliveryRecord]:
+    """Return alerts to try now, first one first.
 
     Alerts never tried come first, oldest first: a backlog of failures does not hold up what is new. Then those to be
-    tried again: crisis before normal, oldest first.
+    tried again: crisis before normal, oldest first. Of one incident, older ones take the places before newer ones.
     """
     tried = delivery.c.attempts > 0
     query = (
@@ -154,25 +163,54 @@ async def next_due(connection: AsyncConnection, receiver: str, *, at: float) -> 
             delivery.c.sequence,
             delivery.c.id,
         )
-        .limit(1)
+        .limit(limit)
     )
-    row = (await connection.execute(query)).one_or_none()
-    return None if row is None else _record(row)
+    return _in_sequence([_record(row) for row in (await connection.execute(query)).all()])
 
 
-async def next_due_at(connection: AsyncConnection, receiver: str) -> float | None:
-    """Return when the next attempt for a receiver is due (perhaps in the past), or None when nothing is pending."""
-    query = select(func.min(delivery.c.next_at)).where(_pending_of(receiver))
+def _in_sequence(records: Sequence[DeliveryRecord]) -> list[DeliveryRecord]:
+    of_incident: dict[str, list[DeliveryRecord]] = {}
+    for record in records:
+        if record.incident_id is not None:
+            of_incident.setdefault(record.incident_id, []).append(record)
+    waiting = {
+        incident: iter(sorted(some, key=lambda one: (one.sequence, one.created_at)))
+        for incident, some in of_incident.items()
+    }
+    return [record if record.incident_id is None else next(waiting[record.incident_id]) for record in records]
+
+
+async def next_due_at(connection: AsyncConnection, receiver: str, *, after: float) -> float | None:
+    """Return when the first attempt for a receiver is due that was not due at `after`; None when nothing else is pending."""
+    query = select(func.min(delivery.c.next_at)).where(_pending_of(receiver), delivery.c.next_at > after)
     due_at: float | None = (await connection.execute(query)).scalar_one()
     return due_at
 
 
-async def record_delivered(connection: AsyncConnection, delivery_id: str, *, at: float, http_status: int) -> bool:
-    """Note that the receiver took it; returns False, changing nothing, when the row was not pending."""
-    return await _finish_attempt(
-        connection,
-        delivery_id,
-        {"status": DeliveryStatus.DELIVERED.value, "finished_at": at, "last_status": http_status, "last_reason": None},
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A receiver's word that it has taken an alert."""
+
+    delivery_id: str
+    at: float
+    http_status: int | None
+
+
+async def record_delivered(connection: AsyncConnection, taken: Sequence[Taken]) -> None:
+    """Note what receivers took; rows that are not pending any more are left as they are."""
+    statement = (
+        update(delivery)
+        .where(delivery.c.id == bindparam("taken_id"), delivery.c.status == DeliveryStatus.PENDING.value)
+        .values(
+            attempts=delivery.c.attempts + 1,
+            status=DeliveryStatus.DELIVERED.value,
+            finished_at=bindparam("taken_at"),
+            last_status=bindparam("answer"),
+            last_reason=None,
+        )
+    )
+    await connection.execute(
+        statement, [{"taken_id": one.delivery_id, "taken_at": one.at, "answer": one.http_status} for one in taken]
     )
 
 
@@ -204,6 +242,57 @@ async def hasten(connection: AsyncConnection, receiver: str, *, at: float) -> in
         update(delivery).where(_pending_of(receiver), delivery.c.next_at > at, was_away).values(next_at=at)
     )
     return hastened.rowcount
+
+
+async def newest_taken(connection: AsyncConnection, receiver: str, incidents: Collection[str]) -> dict[str, int]:
+    """Return the highest sequence that a receiver has taken, of each of these incidents that it was told of."""
+    query = (
+        select(delivery.c.incident_id, func.max(delivery.c.sequence))
+        .where(
+            delivery.c.incident_id.in_(incidents),
+            delivery.c.receiver == receiver,
+            delivery.c.status == DeliveryStatus.DELIVERED.value,
+        )
+        .group_by(delivery.c.incident_id)
+    )
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def supersede(connection: AsyncConnection, delivery_ids: Collection[str], *, at: float) -> None:
+    """Give up pending alerts because their receiver has newer ones."""
+    await connection.execute(
+        update(delivery)
+        .where(delivery.c.id.in_(delivery_ids), delivery.c.status == DeliveryStatus.PENDING.value)
+        .values(status=DeliveryStatus.SUPERSEDED.value, finished_at=at)
+    )
+
+
+async def expire(connection: AsyncConnection, receiver: str, remaining_s: Sequence[float], *, at: float) -> int:
+    """Make dead letters of what a receiver that is away was not even asked to take within its whole schedule.
+
+    Args:
+        connection: In a transaction.
+        receiver: Which one.
+        remaining_s: By attempts made, the seconds from when the next was due until the schedule's end; falling.
+        at: The time.
+
+    Returns:
+        How many.
+    """
+    of_row = case(
+        *((delivery.c.attempts == attempts, span_s) for attempts, span_s in enumerate(remaining_s)),
+        else_=remaining_s[-1],
+    )
+    expired = await connection.execute(
+        update(delivery)
+        .where(_pending_of(receiver), delivery.c.next_at <= at - remaining_s[-1], delivery.c.next_at <= at - of_row)
+        .values(
+            status=DeliveryStatus.DEAD.value,
+            finished_at=at,
+            last_reason=func.coalesce(delivery.c.last_reason, NEVER_TRIED),
+        )
+    )
+    return expired.rowcount
 
 
 async def disable_receiver(connection: AsyncConnection, receiver: str, *, at: float, reason: str) -> int:
@@ -242,21 +331,21 @@ async def disabled_receivers(connection: AsyncConnection) -> dict[str, str]:
     return {row.receiver: row.disabled_reason for row in (await connection.execute(query)).all()}
 
 
-async def backlogs(connection: AsyncConnection) -> dict[str, Backlog]:
-    """Return what waits and what was given up, per receiver that has any of either."""
-    pending = delivery.c.status == DeliveryStatus.PENDING.value
-    query = (
-        select(
-            delivery.c.receiver,
-            func.sum(case((pending, 1), else_=0)).label("pending"),
-            func.sum(case((pending, 0), else_=1)).label("given_up"),
-            func.min(case((pending, delivery.c.created_at))).label("oldest_at"),
-        )
-        .where(delivery.c.status != DeliveryStatus.DELIVERED.value)
-        .group_by(delivery.c.receiver)
-    )
-    rows = (await connection.execute(query)).all()
-    return {row.receiver: Backlog(pending=row.pending, given_up=row.given_up, oldest_at=row.oldest_at) for row in rows}
+async def backlog(connection: AsyncConnection, receiver: str) -> Backlog:
+    """Return what waits for a receiver, and what was given up."""
+    # Two ranges of one index: a receiver has hundreds of thousands of alerts that it took.
+    waiting = select(func.count(), func.min(delivery.c.created_at)).where(_pending_of(receiver))
+    pending, oldest_at = (await connection.execute(waiting)).one()
+    lost = select(func.count()).where(delivery.c.receiver == receiver, _given_up())
+    given_up: int = (await connection.execute(lost)).scalar_one()
+    return Backlog(pending=pending, given_up=given_up, oldest_at=oldest_at)
+
+
+async def awaited_receivers(connection: AsyncConnection) -> set[str]:
+    """Return the receivers, configured or not, that something is pending for or was given up for."""
+    statuses = [status.value for status in (DeliveryStatus.PENDING, *GIVEN_UP)]
+    query = select(delivery.c.receiver).where(delivery.c.status.in_(statuses)).distinct()
+    return set((await connection.execute(query)).scalars())
 
 
 async def dead_letters(

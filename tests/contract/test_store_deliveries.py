@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.errors import StoreError
 from monitor.store import deliveries
 from monitor.store.database import Database
-from monitor.store.deliveries import Backlog, DeliveryStatus, OutgoingEvent, Priority
+from monitor.store.deliveries import Backlog, DeliveryRecord, DeliveryStatus, OutgoingEvent, Priority, Taken
 from monitor.store.tables import receiver_state
 
 EVENT = OutgoingEvent(
@@ -20,6 +21,10 @@ EVENT = OutgoingEvent(
     priority=Priority.NORMAL,
     body=b'{"key":"value"}',
 )
+
+
+async def next_due(connection: AsyncConnection, receiver: str, *, at: float) -> DeliveryRecord | None:
+    return next(iter(await deliveries.due(connection, receiver, at=at, limit=1)), None)
 
 
 async def test_an_event_is_kept_once_per_receiver_however_often_it_is_enqueued(database: Database) -> None:
@@ -45,9 +50,9 @@ async def test_an_alert_of_a_transaction_that_fails_does_not_exist(database: Dat
     with pytest.raises(ZeroDivisionError):
         await decide()
     async with database.reading() as connection:
-        assert await deliveries.next_due(connection, "a", at=1e12) is None
-        assert await deliveries.next_due_at(connection, "a") is None
-        assert await deliveries.backlogs(connection) == {}
+        assert await next_due(connection, "a", at=1e12) is None
+        assert await deliveries.next_due_at(connection, "a", after=0) is None
+        assert await deliveries.backlog(connection, "a") == Backlog()
 
 
 async def test_new_alerts_come_in_order_before_those_to_be_tried_again_of_which_a_crisis_comes_first(
@@ -60,25 +65,25 @@ async def test_new_alerts_come_in_order_before_those_to_be_tried_again_of_which_
             ("failed-3", 12, Priority.CRISIS),
         ):
             await deliveries.enqueue(connection, replace(EVENT, id=name, priority=priority), ["a"], at=at)
-            row = await deliveries.next_due(connection, "a", at=at)
+            row = await next_due(connection, "a", at=at)
             assert row is not None
             await deliveries.record_failed(connection, row.id, at=at, next_at=50, reason="refused", http_status=None)
         for name, at, sequence in (("new-1", 30, 2), ("new-2", 30, 3), ("new-3", 31, 1)):
             await deliveries.enqueue(connection, replace(EVENT, id=name, sequence=sequence), ["a"], at=at)
         order = []
-        while row := await deliveries.next_due(connection, "a", at=60):
+        while row := await next_due(connection, "a", at=60):
             order.append(row.event_id)
-            assert await deliveries.record_delivered(connection, row.id, at=60, http_status=204)
+            await deliveries.record_delivered(connection, [Taken(row.id, 60, 204)])
     assert order == ["new-1", "new-2", "new-3", "failed-2", "failed-3", "failed-1"]
 
 
 async def test_a_row_is_finished_once(database: Database) -> None:
     async with database.transaction() as connection:
         await deliveries.enqueue(connection, EVENT, ["a"], at=1)
-        row = await deliveries.next_due(connection, "a", at=1)
+        row = await next_due(connection, "a", at=1)
         assert row is not None
-        assert await deliveries.record_delivered(connection, row.id, at=2, http_status=200)
-        assert not await deliveries.record_delivered(connection, row.id, at=3, http_status=200)
+        await deliveries.record_delivered(connection, [Taken(row.id, 2, 200)])
+        await deliveries.record_delivered(connection, [Taken(row.id, 3, 200)])
         assert not await deliveries.record_failed(
             connection, row.id, at=3, next_at=None, reason="timeout", http_status=None
         )
@@ -90,16 +95,14 @@ async def test_backlogs_count_what_waits_and_what_was_given_up(database: Databas
     async with database.transaction() as connection:
         for number in range(4):
             await deliveries.enqueue(connection, replace(EVENT, id=f"event-{number}"), ["a", "b"], at=100 + number)
-        first = await deliveries.next_due(connection, "a", at=200)
+        first = await next_due(connection, "a", at=200)
         assert first is not None
         await deliveries.record_failed(connection, first.id, at=200, next_at=None, reason="dns", http_status=None)
-        second = await deliveries.next_due(connection, "a", at=200)
+        second = await next_due(connection, "a", at=200)
         assert second is not None
-        await deliveries.record_delivered(connection, second.id, at=200, http_status=200)
-        assert await deliveries.backlogs(connection) == {
-            "a": Backlog(pending=2, given_up=1, oldest_at=102),
-            "b": Backlog(pending=4, given_up=0, oldest_at=100),
-        }
+        await deliveries.record_delivered(connection, [Taken(second.id, 200, 200)])
+        assert await deliveries.backlog(connection, "a") == Backlog(pending=2, given_up=1, oldest_at=102)
+        assert await deliveries.backlog(connection, "b") == Backlog(pending=4, given_up=0, oldest_at=100)
         (dead,) = await deliveries.dead_letters(connection)
         assert (dead.event_id, dead.last_reason, dead.finished_at) == ("event-0", "dns", 200)
         assert await deliveries.dead_letters(connection, receiver="b") == []
@@ -109,16 +112,16 @@ async def test_replay_gives_a_dead_letter_its_whole_schedule_again_under_its_old
     async with database.transaction() as connection:
         await deliveries.enqueue(connection, EVENT, ["a", "b"], at=1)
         for receiver in ("a", "b"):
-            row = await deliveries.next_due(connection, receiver, at=1)
+            row = await next_due(connection, receiver, at=1)
             assert row is not None
             await deliveries.record_failed(connection, row.id, at=2, next_at=None, reason="dns", http_status=None)
         dead = {row.receiver: row.id for row in await deliveries.dead_letters(connection)}
         assert await deliveries.replay(connection, at=500, delivery_id="no such") == 0
         assert await deliveries.replay(connection, at=500, delivery_id=dead["a"]) == 1
-        row = await deliveries.next_due(connection, "a", at=500)
+        row = await next_due(connection, "a", at=500)
         assert row is not None
         assert (row.id, row.event_id, row.attempts, row.next_at) == (dead["a"], "event-1", 0, 500)
-        assert await deliveries.next_due(connection, "b", at=500) is None
+        assert await next_due(connection, "b", at=500) is None
         assert await deliveries.replay(connection, at=500) == 1
 
 
@@ -128,7 +131,7 @@ async def test_a_disabled_receiver_gets_nothing_and_everything_stays_visible(dat
         assert await deliveries.disable_receiver(connection, "a", at=2, reason="gone") == 1
         assert await deliveries.enqueue(connection, replace(EVENT, id="event-2"), ["a", "b"], at=3) == 1
         assert await deliveries.disabled_receivers(connection) == {"a": "gone"}
-        assert await deliveries.next_due(connection, "a", at=9) is None
+        assert await next_due(connection, "a", at=9) is None
         letters = await deliveries.dead_letters(connection, receiver="a")
         assert [(row.event_id, row.status, row.last_reason) for row in letters] == [
             ("event-2", DeliveryStatus.CANCELLED, "gone"),
@@ -152,7 +155,7 @@ async def test_hastening_leaves_alone_what_the_receiver_itself_refuses(database:
             ("new", 0),
         ):
             await deliveries.enqueue(connection, replace(EVENT, id=name), ["a"], at=1)
-            row = await deliveries.next_due(connection, "a", at=1)
+            row = await next_due(connection, "a", at=1)
             assert row is not None
             if name != "new":
                 await deliveries.record_failed(

@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from monitor.alerts.events import IncidentData, IncidentSnapshot, compose, parse, schema_json
+from monitor.alerts.events import (
+    RECEIVER_DISABLED_TYPE,
+    IncidentData,
+    IncidentSnapshot,
+    ReceiverData,
+    ReceiverDisabledEvent,
+    compose,
+    compose_receiver_disabled,
+    parse,
+    schema_json,
+)
 from monitor.policies import Policy
 from monitor.protocol.decision import Reason
 from monitor.store.deliveries import Priority
@@ -128,6 +138,7 @@ def test_every_composed_event_is_a_documented_one_in_strict_json(
 ) -> None:
     event = compose(kind, snapshot, source="our site/ä", priority=priority)
     parsed = parse(event.body)
+    assert isinstance(parsed.data, IncidentData)
     assert parsed.type == event.type == f"livecordon.incident.{kind.value}"
     assert parsed.time == snapshot.changed_at
     assert parsed.data.sequence == int(parsed.sequence) == snapshot.sequence
@@ -185,10 +196,10 @@ def test_the_schema_in_the_documentation_is_that_of_the_code() -> None:
 def test_every_type_and_field_is_documented_and_every_example_is_valid() -> None:
     page = (DOCS / "events.md").read_text(encoding="utf-8")
     examples = [parse(block.encode()) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
-    headings = re.findall(r"^### `(livecordon\.incident\.\w+)`$", page, re.MULTILINE)
-    assert headings == [f"livecordon.incident.{kind.value}" for kind in AlertEvent]
+    headings = re.findall(r"^### `(livecordon\.\w+\.\w+)`$", page, re.MULTILINE)
+    assert headings == [*(f"livecordon.incident.{kind.value}" for kind in AlertEvent), RECEIVER_DISABLED_TYPE]
     assert [example.type for example in examples] == headings
-    rows = re.findall(r"^\| `([\w.]+)` \|", page, re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.]+)` \|", page.partition("## Types")[0], re.MULTILINE)
     wanted = [name for name in type(examples[0]).model_fields if name != "data"]
     assert sorted(rows) == sorted(wanted + [f"data.{name}" for name in IncidentData.model_fields])
 
@@ -197,3 +208,16 @@ def test_every_reason_is_documented() -> None:
     page = (DOCS / "events.md").read_text(encoding="utf-8")
     section = page.partition("## Why an incident is in its state")[2]
     assert re.findall(r"^\| (\w+) \|", section, re.MULTILINE)[1:] == [reason.value for reason in Reason]
+
+
+def test_a_disabled_receiver_is_told_of_in_a_documented_event_without_an_incident() -> None:
+    event = compose_receiver_disabled(
+        "partner", cancelled=3, at=SNAPSHOT.changed_at, source="site", event_id="e-1", page_link=None
+    )
+    parsed = parse(event.body)
+    assert isinstance(parsed, ReceiverDisabledEvent)
+    assert (parsed.subject, parsed.data.receiver, parsed.data.cancelled) == ("partner", "partner", 3)
+    assert (event.incident_id, event.priority, parsed.sequence) == (None, Priority.CRISIS, "0000000000")
+    page = (DOCS / "events.md").read_text(encoding="utf-8")
+    section = page.partition(f"### `{RECEIVER_DISABLED_TYPE}`")[2]
+    assert sorted(re.findall(r"^\| `data\.([\w.]+)` \|", section, re.MULTILINE)) == sorted(ReceiverData.model_fields)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +12,14 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 from yarl import URL
 
 from monitor.alerts.addresses import Reach
 from monitor.alerts.events import compose
-from monitor.alerts.outbox import POLL_S, Outbox
+from monitor.alerts.line import POLL_S
+from monitor.alerts.outbox import Outbox
 from monitor.alerts.port import Receiver
 from monitor.alerts.schedule import MAX_ATTEMPTS
 from monitor.alerts.signing import Signer
@@ -56,6 +58,11 @@ async def put(database: Database, clock: ManualClock, events: Sequence[OutgoingE
     async with database.transaction() as connection:
         for one in events:
             await deliveries.enqueue(connection, one, names or ("partner",), at=clock.now().timestamp())
+
+
+async def replay(database: Database, clock: ManualClock) -> int:
+    async with database.transaction() as connection:
+        return await deliveries.replay(connection, at=clock.now().timestamp())
 
 
 async def rows(database: Database) -> list[DeliveryRecord]:
@@ -166,14 +173,14 @@ async def test_an_answer_that_came_is_recorded_even_if_the_daemon_stops_that_mom
     database: Database, clock: ManualClock, partner: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing, go_on = asyncio.Event(), asyncio.Event()
-    record = deliveries.record_delivered
+    write = database.write
 
-    async def slow(*args: Any, **kwargs: Any) -> bool:
+    async def slow(work: Callable[[AsyncConnection], Awaitable[Any]]) -> Any:
         writing.set()
         await go_on.wait()
-        return await record(*args, **kwargs)
+        return await write(work)
 
-    monkeypatch.setattr(deliveries, "record_delivered", slow)
+    monkeypatch.setattr(database, "write", slow)
     await put(database, clock, [event()])
     outbox = Outbox(database, [receiver_for(partner)], clock)
     await outbox.__aenter__()
@@ -262,7 +269,7 @@ async def test_retry_after_is_honoured_for_the_receiver_as_a_whole(
         await put(database, clock, [event(2)])
         outbox.wake()
         await advance_to_requests(clock, partner, 3)
-    assert partner.ids() == ["event-1", "event-2", "event-1"]
+    assert partner.ids() == ["event-1", "event-1", "event-2"]
     assert [request.timestamp - int(START.timestamp()) for request in partner.requests] == [0, 40, 40]
     assert metric("deliveries_total", outcome="throttled") == before + 1
 
@@ -303,9 +310,11 @@ async def test_410_disables_the_receiver_until_somebody_enables_it(
             assert metric("dead_letters") == 3
             disabled = [entry for entry in logs if entry["event"] == "receiver_disabled"]
             assert [entry["log_level"] for entry in disabled] == ["error"]
-            assert await outbox.replay() == 0
-            assert await outbox.enable("partner")
-            assert await outbox.replay(receiver="partner") == 3
+            assert await replay(database, clock) == 0
+            async with database.transaction() as connection:
+                assert await deliveries.enable_receiver(connection, "partner")
+            assert await replay(database, clock) == 3
+            outbox.wake()
             await partner.wait_for(4)
             await clock.wait_for_sleepers()
             assert metric("receiver_disabled") == 0
@@ -342,7 +351,8 @@ async def test_after_the_last_attempt_an_alert_is_a_dead_letter_and_can_be_repla
             assert metric("dead_letters") == 1
             assert metric("deliveries_total", outcome="dead") == before + 1
             assert "alert_given_up" in [entry["event"] for entry in logs]
-            assert await outbox.replay(delivery_id=letter.id) == 1
+            assert await replay(database, clock) == 1
+            outbox.wake()
             await partner.wait_for(2)
     assert partner.ids() == ["event-1", "event-1"]
 
@@ -359,7 +369,7 @@ async def test_a_receiver_that_is_back_gets_its_backlog_without_waiting_for_the_
         await put(database, clock, [event(3)])
         outbox.wake()
         await partner.wait_for(3)
-    assert partner.ids() == ["event-3", "event-2", "event-1"]
+    assert partner.ids() == ["event-3", "event-1", "event-2"]
 
 
 class Names:
@@ -471,15 +481,15 @@ async def test_a_store_that_fails_for_a_moment_only_delays(
 ) -> None:
     from monitor.errors import StoreError
 
-    next_due = deliveries.next_due
+    due = deliveries.due
     failures = [StoreError("the disk is full"), RuntimeError("a defect")]
 
-    async def flaky(*args: Any, **kwargs: Any) -> DeliveryRecord | None:
+    async def flaky(*args: Any, **kwargs: Any) -> list[DeliveryRecord]:
         if failures:
             raise failures.pop()
-        return await next_due(*args, **kwargs)
+        return await due(*args, **kwargs)
 
-    monkeypatch.setattr(deliveries, "next_due", flaky)
+    monkeypatch.setattr(deliveries, "due", flaky)
     await put(database, clock, [event()])
     async with running(database, clock, receiver_for(partner)):
         await advance_to_requests(clock, partner, 1)

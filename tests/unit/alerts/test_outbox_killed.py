@@ -49,7 +49,7 @@ async def test_kill_9_loses_no_alert_and_repeats_at_most_the_one_under_way(
             while left.pending:
                 await asyncio.sleep(0.05)  # another process delivers; nothing here could be waited for
                 async with database.reading() as connection:
-                    left = (await deliveries.backlogs(connection)).get("partner", Backlog())
+                    left = await deliveries.backlog(connection, "partner")
     finally:
         process.kill()
         await process.wait()
