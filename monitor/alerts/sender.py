@@ -117,7 +117,6 @@ class Sender:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=connector(self._receiver.reach, connections=self._receiver.concurrency),
-            response_class=noting_certificates_of(self._receiver.name),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._receiver.timeout_s),
             headers={"User-Agent": USER_AGENT},
