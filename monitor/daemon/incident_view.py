@@ -162,7 +162,9 @@ def _sentence(caused_by: Mapping[str, Any], result: Mapping[str, Any]) -> str:  
     match caused_by.get("event"):
         case "DetectionRaised":
             score = float(caused_by["score"])
-            return f"{caused_by['label']} raised to {caused_by['severity']} at a score of {score:.2f}"
+            threshold = caused_by.get("threshold")
+            over = "" if threshold is None else f", with hits counted from {threshold:.2f}"
+            return f"{caused_by['label']} raised to {caused_by['severity']} at a score of {score:.2f}{over}"
         case "DetectionCleared":
             return f"{caused_by['label']} fell to {caused_by['severity']}"
         case "Reviewed":

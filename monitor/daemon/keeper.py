@@ -214,7 +214,7 @@ class Keeper:
                     severity=change.severity.word,
                     score=round(change.score, 4),
                 )
-                event = DetectionRaised(change.label, change.severity, change.score)
+                event = DetectionRaised(change.label, change.severity, change.score, change.threshold)
             else:
                 log.info("detection_cleared", stream_id=observation.stream_id, label=change.label)
                 event = DetectionCleared(change.label, change.severity)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from monitor.vocabulary import Severity
 
@@ -83,11 +83,17 @@ class DetectionRule:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """`label` rose to `severity` (``review`` or ``act``); `score` is that of the clip that tipped it, in [0, 1]."""
+    """`label` rose to `severity` (``review`` or ``act``).
+
+    Attributes:
+        score: That of the clip that tipped it, in [0, 1].
+        threshold: The score from which clips count as hits for it.
+    """
 
     label: str
     severity: Severity
     score: float
+    threshold: float = field(default=math.nan, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +202,7 @@ class Detector:
             before = tracker.severity
             after = tracker.observe(time_s, score)
             if after > before:
-                changes.append(Raised(label, after, score))
+                changes.append(Raised(label, after, score, threshold=tracker.threshold_of(after)))
             elif after < before:
                 changes.append(Cleared(label, after))
         return tuple(changes)
@@ -220,6 +226,9 @@ class _LabelTracker:
         if self._last_hit_s is None:
             return False
         return self._review.hits > 0 or self._last_s - self._last_hit_s <= self._clear_after_s
+
+    def threshold_of(self, severity: Severity) -> float:
+        return (self._act if severity is Severity.ACT else self._review).rule.threshold
 
     def use(self, rule: DetectionRule) -> None:
         self._review.use(rule.review, rule.clear_ratio)

@@ -1,18 +1,22 @@
-"""A recorded incident as a script: what happened on its stream, when, and how its effects ended.
+"""What the audit log holds of an incident: as a script for another protocol, or as the state that it was left in.
 
-Deadlines are left out, for they fire by themselves; outcomes are kept by kind of effect, so that the script can be played
-through another protocol than the one that ran.
+In a script, deadlines are left out, for they fire by themselves; outcomes are kept by kind of effect, so that the script can be
+played through another protocol than the one that ran. The state is that of the same protocol, event by event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from monitor.errors import LivecordonError
+from monitor.protocol.decision import IncidentState
+from monitor.protocol.definition import Definition
 from monitor.protocol.events import (
+    DeadlinePassed,
     DetectionCleared,
     DetectionRaised,
+    EffectFinished,
     Event,
     KnownContentMatched,
     PartnerAlerted,
@@ -25,6 +29,7 @@ from monitor.protocol.events import (
     WatchChanged,
 )
 from monitor.protocol.script import PlannedOutcome, Script, TimedEvent
+from monitor.protocol.step import begin, step
 from monitor.store.audit import AuditEntry
 from monitor.vocabulary import (
     EffectKind,
@@ -39,7 +44,10 @@ from monitor.vocabulary import (
 _Values = Mapping[str, Any]
 
 _EVENTS: Final[Mapping[str, Callable[[_Values], Event]]] = {
-    "DetectionRaised": lambda at: DetectionRaised(at["label"], Severity.from_word(at["severity"]), at["score"]),
+    # Older entries name no threshold.
+    "DetectionRaised": lambda at: DetectionRaised(
+        at["label"], Severity.from_word(at["severity"]), at["score"], at.get("threshold")
+    ),
     "DetectionCleared": lambda at: DetectionCleared(at["label"], Severity.from_word(at["severity"])),
     # Older entries have no reason.
     "Reviewed": lambda at: Reviewed(
@@ -53,6 +61,8 @@ _EVENTS: Final[Mapping[str, Callable[[_Values], Event]]] = {
     "KnownContentMatched": lambda at: KnownContentMatched(at["source"]),
     "ViewersChanged": lambda at: ViewersChanged(at["viewers"]),
     "StrikesChanged": lambda at: StrikesChanged(at["strikes"]),
+    "DeadlinePassed": lambda at: DeadlinePassed(at["key"]),
+    "EffectFinished": lambda at: EffectFinished(at["key"], EffectKind(at["kind"]), EffectOutcome(at["outcome"])),
 }
 
 
@@ -69,23 +79,56 @@ def recorded_script(entries: Iterable[AuditEntry]) -> Script:
     events: list[TimedEvent] = []
     asked_at: dict[str, float] = {}
     outcomes: dict[EffectKind, list[PlannedOutcome]] = {}
-    for entry in entries:
-        cause = entry.detail.get("caused_by") or (entry.detail if "event" in entry.detail else None)
-        if cause is None:
-            continue
+    for entry, event in _events(entries):
         began_at = entry.at if began_at is None else began_at
         at_s = entry.at - began_at
         asked_at |= dict.fromkeys(entry.detail.get("effects", ()), at_s)
+        match event:
+            case EffectFinished(key, kind, outcome):
+                took_s = max(0.0, at_s - asked_at.get(key, at_s))
+                outcomes.setdefault(kind, []).append(PlannedOutcome(outcome, took_s))
+            case DeadlinePassed():
+                pass
+            case _:
+                events.append(TimedEvent(at_s, event))
+    if not events:
+        raise _nothing_recorded()
+    return Script(tuple(events), {kind: tuple(found) for kind, found in outcomes.items()}, "as recorded")
+
+
+def recorded_state(definition: Definition, entries: Iterable[AuditEntry]) -> IncidentState:
+    """Return the state in which the audit log says that an incident is: each of its events, stepped again.
+
+    Args:
+        definition: The one that the incident began under.
+        entries: Those of the incident, in order.
+
+    Raises:
+        LivecordonError: they are none of an incident, or of a version that wrote them otherwise.
+    """
+    state: IncidentState | None = None
+    for entry, event in _events(entries):
+        if state is None:
+            known = entry.detail.get("known", {})
+            state = begin(definition, entry.at, strikes=known.get("strikes", 0), viewers=known.get("viewers", 0))
+        state = step(definition, state, event, entry.at).after
+    if state is None:
+        raise _nothing_recorded()
+    return state
+
+
+def _events(entries: Iterable[AuditEntry]) -> Iterator[tuple[AuditEntry, Event]]:
+    for entry in entries:
+        cause = entry.detail.get("caused_by") or (entry.detail if "event" in entry.detail else None)
+        if cause is None or cause["event"] not in _EVENTS:
+            continue
         try:
-            if cause["event"] == "EffectFinished":
-                took_s = max(0.0, at_s - asked_at.get(cause["key"], at_s))
-                ended = PlannedOutcome(EffectOutcome(cause["outcome"]), took_s)
-                outcomes.setdefault(EffectKind(cause["kind"]), []).append(ended)
-            elif cause["event"] in _EVENTS:
-                events.append(TimedEvent(at_s, _EVENTS[cause["event"]](cause)))
+            event = _EVENTS[cause["event"]](cause)
         except (KeyError, TypeError, ValueError) as error:
             message = f"entry {entry.number} of the audit log was written by another version, and cannot be played"
             raise LivecordonError(message, reason="unreadable_audit_entry") from error
-    if not events:
-        raise LivecordonError("the audit log holds no incident of this id", reason="unknown_incident")
-    return Script(tuple(events), {kind: tuple(found) for kind, found in outcomes.items()}, "as recorded")
+        yield entry, event
+
+
+def _nothing_recorded() -> LivecordonError:
+    return LivecordonError("the audit log holds no incident of this id", reason="unknown_incident")

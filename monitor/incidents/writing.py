@@ -169,12 +169,16 @@ def _audit_detail(step: Step, stored_at: float | None) -> dict[str, Any]:
         "severity": decision.after.severity.word,
         "effects": [request.key for request in decision.effects],
         "protocol": record.protocol,
+        "version": step.incident.definition.version,
         "definition": record.definition_digest,
         "model": record.model,
         "policy": record.policy,
         "dry_run": record.dry_run,
         "caused_by": event_detail(step.event),
     }
+    if step.begins:
+        # All that the protocol knew beforehand: with it, the log alone says what state the incident is in.
+        values["known"] = {"strikes": record.strikes, "viewers": record.viewers}
     if step.ended is not None and step.ended.result.detail:
         values["result"] = dict(step.ended.result.detail)
     if stored_at is not None:

@@ -20,11 +20,17 @@ from monitor.vocabulary import (
 
 @dataclass(frozen=True, slots=True)
 class DetectionRaised:
-    """Scores persisted: the stream's severity for `label` rose to `severity`."""
+    """Scores persisted: the stream's severity for `label` rose to `severity`.
+
+    Attributes:
+        score: That of the clip that tipped it.
+        threshold: The score from which clips counted as hits, for whoever looks back; None where it was none of ours.
+    """
 
     label: str
     severity: Severity
     score: float
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

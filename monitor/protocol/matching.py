@@ -84,7 +84,7 @@ def matched(  # noqa: C901, PLR0911, PLR0912 - one per trigger
         incident: The incident with what the event says about the stream.
     """
     match trigger, event:
-        case OnDetection(wanted, label), DetectionRaised(raised, severity, _):
+        case OnDetection(wanted, label), DetectionRaised(raised, severity):
             if Severity.NONE < wanted <= severity and label in (None, raised):
                 return Reason.DETECTION_RAISED
         case OnDetection(Severity.NONE, label), DetectionCleared(cleared, severity):
