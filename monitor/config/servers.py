@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import Field, GetCoreSchemaHandler, ValidationInfo, ValidatorFunctionWrapHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from monitor.config.fields import ControlAddress, Duration, RelayAddress, RtmpAddress, SourceAddress
-from monitor.config.section import Section, ServerSection
+from monitor.config.fields import ControlAddress, Duration, ReadAddress, RelayAddress, RtmpAddress, SourceAddress
+from monitor.config.section import Secret, Section, ServerSection
 from monitor.config.server_plugins import find_plugin
 
 
@@ -76,7 +76,44 @@ class StaticServer(ServerSection):
         return self
 
 
-BuiltInServer = Annotated[NginxRtmpServer | EmbeddedServer | StaticServer, Field(discriminator="kind")]
+class MediaMtxAccount(Section):
+    """A user whom the publish gate lets in, where MediaMTX asks it instead of its own list of users."""
+
+    username: str = Field(min_length=1)
+    """As publishers, readers or tools send it."""
+    password: Secret
+    """The user's password."""
+    actions: tuple[Literal["publish", "read", "playback", "api", "metrics", "pprof"], ...] = ("publish",)
+    """What the user may do; what no user may do is open, as without any users."""
+
+
+class MediaMtxServer(ServerSection):
+    """MediaMTX."""
+
+    kind: Literal["mediamtx"]
+    """Which adapter."""
+    api_url: ControlAddress = "http://127.0.0.1:9997"
+    """Address of the Control API."""
+    pull_url: ReadAddress
+    """Base address from which watchers read, such as `rtsp://127.0.0.1:8554`; an `http` one is that of HLS."""
+    username: str = Field(default="livecordon", pattern=r"^[^:]+$")
+    """Livecordon's own user on this server, for the Control API and for reading."""
+    password: Secret | None = None
+    """That user's password; without one, it is made up at every start, which does where MediaMTX asks the publish gate."""
+    accounts: tuple[MediaMtxAccount, ...] = ()
+    """Who may do what, where the publish gate answers alone; without any, whoever is not blocked."""
+    auth_url: ControlAddress | None = None
+    """Your own HTTP authentication for MediaMTX: the publish gate asks it about everybody who is not blocked."""
+
+    @model_validator(mode="after")
+    def _one_list_of_users(self) -> MediaMtxServer:
+        if self.accounts and self.auth_url is not None:
+            message = "two places say who may come in: name accounts or auth_url, not both"
+            raise ValueError(message)
+        return self
+
+
+BuiltInServer = Annotated[NginxRtmpServer | MediaMtxServer | EmbeddedServer | StaticServer, Field(discriminator="kind")]
 """The kinds that come with Livecordon; the JSON schema and the page of settings describe these."""
 
 BUILT_IN_SECTIONS: Final[Mapping[str, type[ServerSection]]] = {

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from monitor.config.section import ServerSection
 from monitor.config.server_plugins import find_plugin
-from monitor.config.servers import EmbeddedServer, NginxRtmpServer, StaticServer
+from monitor.config.servers import EmbeddedServer, MediaMtxServer, NginxRtmpServer, StaticServer
 from monitor.errors import ConfigError, Problem
 from monitor.servers.embedded.adapter import EmbeddedMediaServer
+from monitor.servers.mediamtx.adapter import MediaMtxMediaServer
 from monitor.servers.nginx_rtmp.adapter import NginxRtmpMediaServer
 from monitor.servers.port import Capabilities, MediaServer
 from monitor.servers.registry import ServerKind
@@ -24,6 +25,11 @@ BUILT_IN: Final[Mapping[str, ServerKind[Any]]] = {
             "control_url": "http://127.0.0.1:8080/control",
             "rtmp_url": "rtmp://127.0.0.1:1935",
         },
+    ),
+    "mediamtx": ServerKind(
+        MediaMtxServer,
+        lambda section, _gate_url: MediaMtxMediaServer(section),
+        {"pull_url": "rtsp://127.0.0.1:8554"},
     ),
     "static": ServerKind(
         StaticServer,

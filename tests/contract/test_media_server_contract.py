@@ -9,6 +9,7 @@ import pytest
 
 from monitor.servers.contract.site import Site
 from monitor.servers.contract.suite import MediaServerContract
+from tests.fakes.mediamtx_site import mediamtx_site
 from tests.fakes.sites import embedded_site, nginx_site, static_site
 
 
@@ -31,4 +32,11 @@ class TestStatic(MediaServerContract):
     @pytest.fixture
     async def media_server_site(self) -> AsyncIterator[Site]:
         async with static_site() as site:
+            yield site
+
+
+class TestMediaMtx(MediaServerContract):
+    @pytest.fixture
+    async def media_server_site(self) -> AsyncIterator[Site]:
+        async with mediamtx_site() as site:
             yield site

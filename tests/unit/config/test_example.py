@@ -17,12 +17,19 @@ from monitor.yaml_source import parse_yaml
 COMMENTED = re.compile(r"(?P<indent>\s*)# (?P<setting>\s*(?:- )?(?:[a-z_]+:(?: .*|)|env: .*))$")
 ENVIRON = {
     "LIVECORDON_INFERENCE_TOKEN": "for the example",
+    "LIVECORDON_MEDIAMTX_PASSWORD": "for the example",
     "LIVECORDON_NIGHT_SHIFT_TOKEN": "0123456789abcdef",
     "LIVECORDON_IDENTITY_KEY": "0123456789abcdef" * 2,
     "LIVECORDON_GATE_TOKEN": "0123456789abcdef-gate",
     "LIVECORDON_ALERT_SECRET": "whsec_" + "abcd" * 8,
 }
 NOT_IN_THE_EXAMPLE = {
+    "servers[].accounts",  # excludes auth_url
+    "servers[].accounts[].username",
+    "servers[].accounts[].actions",
+    "servers[].accounts[].password.env",
+    "servers[].accounts[].password.file",
+    "servers[].password.file",  # excludes env, as below
     "servers[].cut_webhook",  # excludes cut_command
     "servers[].gate_url",  # for tests
     "store.url.env",  # excludes path
@@ -71,7 +78,7 @@ def test_every_example_in_it_loads_when_uncommented(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(uncommented(examples=True))
     loaded = load_config(file, ENVIRON)
-    assert [server.kind for server in loaded.config.servers] == ["embedded", "nginx_rtmp", "static"]
+    assert [server.kind for server in loaded.config.servers] == ["embedded", "nginx_rtmp", "mediamtx", "static"]
     assert [token.role for token in loaded.config.web.tokens] == ["responder"]
     assert [receiver.name for receiver in loaded.config.alerts.receivers] == ["trust-and-safety"]
     assert loaded.warnings() == ()
