@@ -81,7 +81,9 @@ def due_after(definition: Definition, seconds: float) -> Definition:
     """Return `assisted` with another time for people to decide in."""
     urgent = definition.states["urgent"]
     first = next(one for one in urgent.transitions if isinstance(one.trigger, After))
-    changed = tuple(replace(one, trigger=After(seconds)) if one is first else one for one in urgent.transitions)
+    changed = tuple(
+        replace(one, trigger=After(seconds)) if one.trigger == first.trigger else one for one in urgent.transitions
+    )
     return replace(definition, states={**definition.states, "urgent": replace(urgent, transitions=changed)})
 
 

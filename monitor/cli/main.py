@@ -57,6 +57,10 @@ COMMANDS: Final[dict[str, Lazy]] = {
         "Compare protocols and thresholds on a video file, or on scores that were kept.",
     ),
     "calibrate": Lazy("monitor.cli.calibrate:calibrate", "Suggest thresholds that keep a budget of false alarms."),
+    "drill": Lazy(
+        "monitor.cli.drill:drill_command",
+        "Run a protocol on a live stream of the running daemon, for practice.",
+    ),
     "check": Lazy("monitor.cli.check:check", "Check configuration, protocols, model and media servers."),
     "models": Lazy("monitor.cli.models:models", "List, show, check and draft model packages."),
     "pause": Lazy("monitor.cli.quiet:pause", "Stop containing for a while; watching, alerts and reviews go on."),

@@ -13,6 +13,7 @@ from monitor.cli.options import config_option
 from monitor.config.loading import load_config
 from monitor.daemon.daemon import Daemon, Running
 from monitor.daemon.parts import build_parts
+from monitor.errors import LivecordonError
 from monitor.logs import configure_logging
 
 
@@ -27,8 +28,24 @@ def run(*, config_file: Path | None) -> int:
     loaded = load_config(config_file, os.environ)
     configure_logging(loaded.config.log.level, loaded.config.log.format)
     daemon = Daemon(build_parts(loaded, os.environ))
-    asyncio.run(_until_stopped(daemon, config_file))
+    try:
+        asyncio.run(_until_stopped(daemon, config_file))
+    except ExceptionGroup as failures:
+        raise _expected(failures) from failures
     return 0
+
+
+def _expected(failures: ExceptionGroup[Exception]) -> Exception:
+    """Return why the daemon ended in one sentence, where it knows; parts that failed together failed for one reason."""
+    expected, others = failures.split(LivecordonError)
+    if expected is None or others is not None:
+        return failures
+    return _first(expected)
+
+
+def _first(failures: ExceptionGroup[LivecordonError]) -> LivecordonError:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
 
 
 async def _until_stopped(daemon: Daemon, config_file: Path | None) -> None:

@@ -149,7 +149,7 @@ class Alerting:
         return IncidentSnapshot(
             incident_id=incident.id,
             sequence=incident.sequence,
-            stream_id=incident.stream_id,
+            stream_id=incident.ref.stream_id,
             server=incident.server,
             stream_name=f"{incident.app}/{incident.name}" if named else None,
             protocol=incident.protocol,
@@ -161,7 +161,7 @@ class Alerting:
             changed_at=utc(incident.changed_at),
             reason=reason,
             dry_run=incident.dry_run,
-            drill=False,
+            drill=incident.drill,
             review_due_at=None if incident.review_due_at is None else utc(incident.review_due_at),
             page_link=None if self.page_url is None else f"{self.page_url.rstrip('/')}/incidents/{incident.id}",
             paused_until=None if pause is None else utc(pause.until),

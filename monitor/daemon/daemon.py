@@ -16,6 +16,7 @@ from monitor.alerts.outbox import Outbox
 from monitor.clock import Clock, SystemClock
 from monitor.daemon.barring import Barring, is_contained
 from monitor.daemon.discovery import Discovery
+from monitor.daemon.drills import Drills
 from monitor.daemon.evidence import kept_of, kept_video_of
 from monitor.daemon.gate import Gate
 from monitor.daemon.keeper import Keeper
@@ -23,8 +24,8 @@ from monitor.daemon.model_swap import ModelSwap
 from monitor.daemon.parts import Parts
 from monitor.daemon.people import People
 from monitor.daemon.performers import performers_of
+from monitor.daemon.pulse import Pulse
 from monitor.daemon.reloading import Reload
-from monitor.daemon.remote import show_classifiers
 from monitor.daemon.services import Blocks, Incidents
 from monitor.daemon.settling import settle
 from monitor.daemon.shadow import ShadowJudge
@@ -34,10 +35,10 @@ from monitor.daemon.thresholds import Thresholds, applications_of, budgets_of
 from monitor.daemon.views import MemoryView, Vitals
 from monitor.effects.blocklist import BlockList
 from monitor.effects.doorkeeper import Doorkeeper
+from monitor.effects.drill import sparing_drills
 from monitor.effects.preserve import Kept, KeptVideo
 from monitor.effects.runner import EffectRunner
 from monitor.effects.strikelist import StrikeList
-from monitor.errors import StoreError
 from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import OpenIncident
 from monitor.protocol.decision import Decision, Reason
@@ -55,11 +56,9 @@ from monitor.watch.supervisor import Watchers
 from monitor.web.changes import ChangeSignal
 from monitor.web.server import WebServer
 
-_HEARTBEAT_S: Final = 1.0
 _EVIDENCE_DEADLINE_S: Final = 5.0
 _VIDEO_DEADLINE_S: Final = 15.0
 _CUT_GUARD_MARGIN_S: Final = 30.0
-_STORE_CHECK_S: Final = 5.0
 _SETTLE_S: Final = 2.0
 _PUBLISH_HURRY_S: Final = 1.0
 
@@ -121,7 +120,9 @@ class Daemon:
         performers = performers_of(
             config, self._servers, clock, self._engine, people, on_cut=self._on_cut, evidence=self
         )
-        self._runner = EffectRunner(self._database, clock, performers, self._engine.finish_effect, self._engine)
+        self._runner = EffectRunner(
+            self._database, clock, sparing_drills(performers), self._engine.finish_effect, self._engine
+        )
         self._thresholds = Thresholds(
             rules=parts.rules,
             budgets=budgets_of(config.detection),
@@ -156,6 +157,15 @@ class Daemon:
             keeper=self._keeper,
             shadow=self._shadow,
             thresholds=self._thresholds,
+            database=self._database,
+            clock=clock,
+        )
+        self._pulse = Pulse(
+            vitals=self._vitals,
+            plan=parts.watch,
+            watchers=self._watchers,
+            engine=self._engine,
+            blocks=self._blocks,
             database=self._database,
             clock=clock,
         )
@@ -225,8 +235,8 @@ class Daemon:
                         self._doorkeeper.run(),
                         self._thresholds.run(),
                         *self._people.loops(),
-                        self._heartbeat(notifier),
-                        self._check_store(),
+                        self._pulse.beat(notifier),
+                        self._pulse.check_store(),
                         self._announce(web, notifier, on_running),
                         *(discovery.probe() for discovery in self._discoveries.values()),
                         *(discovery.run() for discovery in self._discoveries.values()),
@@ -247,7 +257,8 @@ class Daemon:
             self._runner.wake()
             self._outbox.wake()
         self._people.changed()
-        self._thresholds.incident_changed(incident.record)
+        if not incident.record.drill:
+            self._thresholds.incident_changed(incident.record)
         self._keeper.refresh_posture(incident.record.stream_id)
         self._changes.notify()
 
@@ -321,6 +332,7 @@ class Daemon:
                 self._strikes,
             ),
             quiet=self._people.quiet,
+            drills=Drills(self._registry, self._servers, self._engine, self._parts),
             gate=Gate(self._servers, self._blocks, self._dry_run_servers, self._on_publish, is_sure=self._is_sure),
             clock=self._clock,
             strikes=Strikes(self._database, self._striking, self._strikes, self._clock, self._barring.carry_out),
@@ -342,35 +354,6 @@ class Daemon:
         log.info("daemon_ready", model=self._watchers.model)
         if on_running is not None:
             await on_running(Running(url=web.url, gate_url=web.gate_url))
-
-    async def _heartbeat(self, notifier: sdnotify.SystemdNotifier) -> None:
-        vitals = self._vitals
-        while True:
-            vitals.heartbeat_s = self._clock.monotonic_s()
-            views = self._watchers.stats()
-            vitals.watchers_wanted = self._parts.watch.watchers
-            vitals.watchers_ready = sum(view.ready and not view.spare and not view.quarantine for view in views)
-            vitals.model = self._watchers.model
-            show_classifiers(vitals, views)
-            notifier.notify("WATCHDOG=1")
-            self._blocks.forget_expired()
-            await self._clock.sleep(_HEARTBEAT_S)
-
-    async def _check_store(self) -> None:
-        """Write now and then; apart from the heartbeat, which a disk that hangs must not stop."""
-        while True:
-            try:
-                await self._database.check_writable()
-            except StoreError as error:
-                self._vitals.store_ok = False
-                metrics.STORE_FAILURES.inc()
-                log.exception("store_not_writable", reason=error.reason)
-                if error.reason == "in_use":
-                    # Two daemons would do everything twice: this one is no longer wanted.
-                    raise
-            else:
-                self._vitals.store_ok = not self._engine.unwritten
-            await self._clock.sleep(_STORE_CHECK_S)
 
     def _on_observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
         self._vitals.classifier_fault = ""

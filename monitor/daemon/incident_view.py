@@ -50,7 +50,7 @@ def incident_view(
     severities = [Severity.from_word(word) for word in record.severities.values()]
     return IncidentView(
         incident_id=record.id,
-        stream_id=record.stream_id,
+        stream_id=record.ref.stream_id,
         server=record.server,
         title=title,
         protocol=record.protocol,
@@ -65,6 +65,7 @@ def incident_view(
         review_due=None if record.review_due_at is None else utc(record.review_due_at),
         review=review,
         dry_run=record.dry_run,
+        drill=record.drill,
         decisions=decisions_heard(record, engine),
         people=record.review_people,
         confirmed_by=tuple(record.review_confirmed_by),

@@ -16,7 +16,7 @@ from monitor.daemon.protocols import StreamRule
 from monitor.daemon.rulebook import Rulebook
 from monitor.daemon.streams import StreamRegistry, WatchedStream
 from monitor.daemon.thresholds import Thresholds
-from monitor.daemon.work_queue import WorkQueue, work_off
+from monitor.daemon.work_queue import WorkQueue, work_off, work_off_side_by_side
 from monitor.detect.persistence import DetectionRule, Detector, Raised
 from monitor.errors import MediaServerError
 from monitor.incidents.engine import IncidentEngine
@@ -74,8 +74,9 @@ class ServerPolicy:
 class Keeper:
     """Keeps every live stream watched and every incident informed.
 
-    What is for incidents goes through one queue, so that a stream's end does not overtake its detections, and what is for
-    watchers through another, which does not wait for the store. `run` works both off.
+    What is for incidents goes through one queue, so that a stream's end does not overtake its detections; those of different
+    streams do not wait for each other. What is for watchers goes through another, which does not wait for the store.
+    `run` works both off.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class Keeper:
         """Do queued work until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(work_off(self._for_watchers))
-            group.create_task(work_off(self._for_incidents))
+            group.create_task(work_off_side_by_side(self._for_incidents, group))
 
     async def settled(self) -> None:
         """Wait until all that came up so far is done; `run` must be running."""

@@ -13,13 +13,22 @@ log = structlog.get_logger()
 
 
 async def work_off(queue: WorkQueue) -> None:
-    """Do what is in the queue, one after the other, until cancelled."""
+    """Do one thing after the other, until cancelled."""
     while True:
-        work = await queue.get()
-        try:
-            await work()
-        except Exception:
-            # A defect that one stream brings out must not end the watch over the others.
-            log.exception("keeper_work_failed")
-        finally:
-            queue.task_done()
+        await _do(await queue.get(), queue)
+
+
+async def work_off_side_by_side(queue: WorkQueue, group: asyncio.TaskGroup) -> None:
+    """Begin one thing after the other in `group`, and wait for none, until cancelled: for work that keeps its own order."""
+    while True:
+        group.create_task(_do(await queue.get(), queue))
+
+
+async def _do(work: Callable[[], Awaitable[None]], queue: WorkQueue) -> None:
+    try:
+        await work()
+    except Exception:
+        # A defect that one stream brings out must not end the watch over the others.
+        log.exception("keeper_work_failed")
+    finally:
+        queue.task_done()

@@ -173,7 +173,8 @@ class EffectRunner:
                 await self._clock.sleep(_STORE_RETRY_S)
             else:
                 break
-        EFFECTS.labels(effect.kind.value, result.outcome.value).inc()
+        if not result.detail.get("drill"):
+            EFFECTS.labels(effect.kind.value, result.outcome.value).inc()
         log.info(
             "effect_finished",
             effect=effect.kind.value,

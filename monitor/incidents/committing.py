@@ -154,7 +154,8 @@ class Committer:
         self._wake()
         if not decision.transitioned:
             return
-        TRANSITIONS.labels(decision.reason.value).inc()
+        if not incident.record.drill:
+            TRANSITIONS.labels(decision.reason.value).inc()
         log.info(
             "protocol_transition",
             stream_id=incident.record.stream_id,
@@ -163,6 +164,7 @@ class Committer:
             after=decision.after.state,
             reason=decision.reason.value,
             effects=[request.kind.value for request in decision.effects],
+            drill=incident.record.drill,
         )
 
     def record_of(self, incident_id: str) -> IncidentRecord | None:

@@ -24,6 +24,7 @@ from monitor.incidents.records import (
     begin_record,
     cited,
     definition_of,
+    drill_id,
     state_of,
 )
 from monitor.incidents.turns import Turns
@@ -93,7 +94,7 @@ class IncidentEngine:
         self._listener = listener
         self._turns = Turns()
         self._wake = asyncio.Event()
-        self._book = Book()
+        self._book = Book(clock)
         self._committer = Committer(database, decided, listener, self._book, self._wake.set)
 
     async def load(self) -> None:
@@ -166,6 +167,26 @@ class IncidentEngine:
         async with self._turns.of(context.ref.stream_id):
             return await self._handle(context, event)
 
+    def open_drill(self, ref: StreamRef) -> OpenIncident | None:
+        """Return the drill under way on a stream, from memory."""
+        return self._book.on_stream(drill_id(ref))
+
+    async def begin_drill(self, context: StreamContext, event: DetectionRaised, *, actor: str) -> OpenIncident | None:
+        """Begin a drill beside whatever happens on the stream; one on a stream at a time.
+
+        Returns:
+            The drill as it begins; None, and nothing begun, where the protocol does nothing about the event or another
+            drill is under way on the stream.
+
+        Raises:
+            StoreError: nothing was begun.
+        """
+        async with self._turns.of(drill_id(context.ref)):
+            if self.open_drill(context.ref) is not None:
+                return None
+            begun = await self._begin(context, event, actor=actor, durable=True)
+            return None if begun is None else begun[0]
+
     async def review(self, incident_id: str, event: Reviewed) -> Decision | None:
         """Step one incident with a responder's decision; None when it is not open.
 
@@ -228,11 +249,11 @@ class IncidentEngine:
             group.create_task(self._keep_catching_up())
             while True:
                 self._wake.clear()
-                for incident_id in self._book.take_due(self._now()):
+                for incident_id in self._book.take_due():
                     group.create_task(self._fire_due_of(incident_id))
-                due_at = self._book.next_due_at()
-                # Deadlines are in wall time, which can be set forward while the sleep goes on: look again now and then.
-                delay_s = None if due_at is None else max(0.0, min(due_at - self._now(), _LONGEST_SLEEP_S))
+                due_in_s = self._book.next_due_in_s()
+                # The wall clock can be set forward while the sleep goes on: look again now and then.
+                delay_s = None if due_in_s is None else min(due_in_s, _LONGEST_SLEEP_S)
                 await wait_until(self._clock, self._wake, delay_s)
 
     async def fire_due(self) -> None:
@@ -241,7 +262,7 @@ class IncidentEngine:
         Raises:
             StoreError: another daemon has taken over the store.
         """
-        for incident_id in self._book.take_due(self._now()):
+        for incident_id in self._book.take_due():
             await self._fire_due_of(incident_id)
 
     async def catch_up(self) -> bool:
@@ -283,20 +304,15 @@ class IncidentEngine:
             incident = self._book.get(incident_id)
             if incident is None:
                 return
-            for key, due_at in sorted(incident.state.deadlines.items(), key=lambda item: item[1]):
+            for late_s, key in self._book.due_of(incident_id):
                 current = self._book.get(incident_id)
-                if due_at > self._now() or current is None:
+                if current is None:
                     break
                 if key not in current.state.deadlines:
                     continue
                 faults.reach("deadline_due")
-                lag_s = self._now() - due_at
                 await self._commit(current, DeadlinePassed(key=key), actor="protocol", always=True)
-                DEADLINE_LAG.observe(lag_s)
-            if (current := self._book.get(incident_id)) is not None:
-                # The wall clock may have gone back since the book was asked: what is due again must be found again.
-                self._book.remember(current)
-                self._wake.set()
+                DEADLINE_LAG.observe(late_s)
 
     async def _handle(self, context: StreamContext, event: Event) -> Decision | None:
         incident = self.open_incident(context.ref.stream_id)
@@ -305,6 +321,12 @@ class IncidentEngine:
         if isinstance(event, StreamEnded | StreamReturned | WatchChanged | ViewersChanged | StrikesChanged):
             # Streams come and go, and are seen or not; without an incident there is nothing that they could change.
             return None
+        begun = await self._begin(context, event, actor="protocol")
+        return None if begun is None else begun[1]
+
+    async def _begin(
+        self, context: StreamContext, event: Event, *, actor: str, durable: bool = False
+    ) -> tuple[OpenIncident, Decision] | None:
         now = self._now()
         state = begin(context.definition, now, strikes=context.strikes, viewers=context.viewers)
         decision = step(context.definition, state, event, now)
@@ -312,9 +334,9 @@ class IncidentEngine:
             return None
         record = begin_record(str(uuid4()), context, now=self._now())
         fresh = OpenIncident(record, decision.after, context.definition)
-        begun = Step(self._applied(fresh, decision, event, now), decision, event, actor="protocol", begins=True)
-        await self._committer.commit(begun)
-        return decision
+        begun = Step(self._applied(fresh, decision, event, now), decision, event, actor=actor, begins=True)
+        await self._committer.commit(begun, durable=durable)
+        return begun.incident, decision
 
     async def _continue(self, incident: OpenIncident, context: StreamContext, event: Event) -> Decision | None:
         match event:
@@ -356,7 +378,7 @@ class IncidentEngine:
         """Return an incident as it stands after a decision."""
         record = apply_decision(incident.record, decision, event, incident.definition, now=now)
         record = replace(record, policy=cited(record, decision, event, self._policies))
-        return replace(incident, record=record, state=decision.after)
+        return replace(incident, record=record, state=decision.after, clocks_apart_s=self._book.clocks_apart())
 
     def _now(self) -> float:
         return self._clock.now().timestamp()

@@ -8,6 +8,7 @@ tells of them; what they did to the world stays done.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -42,6 +43,7 @@ class Journal:
         self._uncertain: set[int] = set()
         self._dropped = 0
         self._away = False
+        self._writing = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -96,12 +98,16 @@ class Journal:
         Raises:
             StoreError: another daemon has taken over the store.
         """
-        waiting = list(self._steps)
-        written = await self._write(waiting, now=now)
-        if written is None and not self._away and len(self._streams) > 1:
-            parts = [await self._write(list(part), now=now) for part in _by_stream(waiting)]
-            return [one for part in parts if part is not None for one in part]
-        return written or []
+        # Two at a time would write the same steps twice.
+        async with self._writing:
+            waiting = list(self._steps)
+            if not waiting:
+                return []
+            written = await self._write(waiting, now=now)
+            if written is None and not self._away and len(self._streams) > 1:
+                parts = [await self._write(list(part), now=now) for part in _by_stream(waiting)]
+                return [one for part in parts if part is not None for one in part]
+            return written or []
 
     async def _write(self, steps: list[Step], *, now: float) -> list[Written] | None:
         async def work(connection: AsyncConnection) -> list[Written]:

@@ -33,6 +33,7 @@ class StreamContext:
         model: ``name@version`` of the classifier in force.
         strikes: Strikes that stand against the publisher; an incident that begins starts with them.
         viewers: Viewers of the stream now; an incident that begins starts with them.
+        drill: The incident that begins is an exercise.
     """
 
     ref: StreamRef
@@ -42,20 +43,35 @@ class StreamContext:
     model: str
     strikes: int = 0
     viewers: int = 0
+    drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OpenIncident:
-    """An incident under way: its row, the state that the protocol steps, and the definition that it began under."""
+    """An incident under way.
+
+    Attributes:
+        record: Its row.
+        state: What the protocol steps.
+        definition: Under which it began.
+        clocks_apart_s: By how much the wall clock was ahead of the monotonic one at the last decision, so that its deadlines can
+            be waited for on either; None where another daemon has decided.
+    """
 
     record: IncidentRecord
     state: IncidentState
     definition: Definition
+    clocks_apart_s: float | None = None
 
     @property
     def posture(self) -> Posture:
         """How closely its stream is to be watched."""
         return Posture(self.record.posture)
+
+
+def drill_id(ref: StreamRef) -> str:
+    """Return what stands for the stream in a drill on it: real incidents are found by the stream's own id."""
+    return f"drill-{ref.stream_id}"
 
 
 def begin_record(incident_id: str, context: StreamContext, *, now: float) -> IncidentRecord:
@@ -65,7 +81,7 @@ def begin_record(incident_id: str, context: StreamContext, *, now: float) -> Inc
         server=context.ref.server,
         app=context.ref.app,
         name=context.ref.name,
-        stream_id=context.ref.stream_id,
+        stream_id=drill_id(context.ref) if context.drill else context.ref.stream_id,
         session=context.session,
         definition_digest=context.definition.digest,
         protocol=context.definition.name,
@@ -83,6 +99,7 @@ def begin_record(incident_id: str, context: StreamContext, *, now: float) -> Inc
         model=context.model,
         opened_at=now,
         changed_at=now,
+        drill=context.drill,
     )
 
 

@@ -179,6 +179,8 @@ def _audit_detail(step: Step, stored_at: float | None) -> dict[str, Any]:
     if step.begins:
         # All that the protocol knew beforehand: with it, the log alone says what state the incident is in.
         values["known"] = {"strikes": record.strikes, "viewers": record.viewers}
+    if record.drill:
+        values["drill"] = True
     if step.ended is not None and step.ended.result.detail:
         values["result"] = dict(step.ended.result.detail)
     if stored_at is not None:

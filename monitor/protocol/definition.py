@@ -152,12 +152,16 @@ class Definition:
     initial: str
     states: Mapping[str, State]
     parameters: Mapping[str, str | int] = field(default_factory=dict)
+    _digest: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def digest(self) -> str:
         """SHA-256 over the content, in hex; the order in which states are written does not count."""
-        canonical = json.dumps(_definition_out(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        if not self._digest:
+            canonical = json.dumps(_definition_out(self), sort_keys=True, separators=(",", ":"))
+            # Asked for whenever an incident begins, and always the same.
+            object.__setattr__(self, "_digest", hashlib.sha256(canonical.encode()).hexdigest())
+        return self._digest
 
     @property
     def labels(self) -> frozenset[str]:

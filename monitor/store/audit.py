@@ -19,6 +19,9 @@ GENESIS_HASH = "0" * 64
 _PAGE: Final = 1000
 """Rows that are in memory at once while the log is read from end to end."""
 
+_NEWEST = select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
+_ADD = insert(audit)
+
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
@@ -74,8 +77,7 @@ async def append(
     detail: Mapping[str, Any],
 ) -> None:
     """Add one row; call it inside the transaction of what it records."""
-    newest = select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
-    last = (await connection.execute(newest)).one_or_none()
+    last = (await connection.execute(_NEWEST)).one_or_none()
     number, previous_hash = (1, GENESIS_HASH) if last is None else (last.number + 1, last.hash)
     # What is hashed is what a reader will get back: the detail after its trip through JSON.
     stored = json.loads(json.dumps(detail))
@@ -89,16 +91,17 @@ async def append(
         detail=stored,
     )
     await connection.execute(
-        insert(audit).values(
-            number=number,
-            at=at,
-            incident_id=incident_id,
-            actor=actor,
-            action=action,
-            detail=stored,
-            previous_hash=previous_hash,
-            hash=row_hash,
-        )
+        _ADD,
+        {
+            "number": number,
+            "at": at,
+            "incident_id": incident_id,
+            "actor": actor,
+            "action": action,
+            "detail": stored,
+            "previous_hash": previous_hash,
+            "hash": row_hash,
+        },
     )
 
 
@@ -120,8 +123,7 @@ class Head:
 
 async def head(connection: AsyncConnection) -> Head:
     """Return the newest row's number and hash."""
-    newest = select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
-    row = (await connection.execute(newest)).one_or_none()
+    row = (await connection.execute(_NEWEST)).one_or_none()
     return Head(0, GENESIS_HASH) if row is None else Head(row.number, row.hash)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from monitor.errors import StoreError
 from monitor.store.migrating import migrate
+from monitor.store.one_hop import run_in_one_hop
 from monitor.store.postgres import PostgresBackend
 from monitor.store.sqlite import SqliteBackend
 from monitor.store.tables import writer
@@ -134,7 +135,8 @@ class Database:
 
         What several callers want written at the same time is committed together: the disk is waited for once. If one of
         them fails, nothing of any is kept, and each is run again in a transaction of its own: `work` may run twice,
-        and must leave no trace but in the database. A caller that is cancelled may find its work done or not done.
+        must leave no trace but in the database, may await nothing but its connection, and runs in another thread. A caller
+        that is cancelled may find its work done or not done.
 
         Raises:
             StoreError: the database refused; nothing of `work` was kept; see `transaction`.
@@ -176,6 +178,7 @@ class Database:
             ) from None
 
     async def _work_off(self) -> None:
+        batch: list[_Write] = []
         try:
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(_TOGETHER, len(self._queue)))]
@@ -185,7 +188,8 @@ class Database:
                         await self._write_together([one])
         finally:
             self._writer = None
-            for one in self._queue:
+            # Whoever waits to the end, come what may, must not wait for a writer that was cancelled.
+            for one in (*batch, *self._queue):
                 one.done.cancel()
             self._queue.clear()
 
@@ -193,7 +197,7 @@ class Database:
         """Commit a batch at once; False when it failed and each is worth a transaction of its own."""
         try:
             async with self.transaction() as connection:
-                results = [await one.work(connection) for one in batch]
+                results = await run_in_one_hop(connection, _each(connection, batch))
         except Exception as error:  # noqa: BLE001 - handed to whoever wanted it written
             # A store that takes nothing now is not asked again for each.
             if len(batch) > 1 and not (isinstance(error, StoreError) and error.reason != "write_failed"):
@@ -213,6 +217,10 @@ class Database:
             f"a {what} {'to' if what == 'write' else 'from'} the store failed ({reason or type(error).__name__})",
             reason=reason or f"{what}_failed",
         )
+
+
+async def _each(connection: AsyncConnection, batch: Sequence[_Write]) -> list[Any]:
+    return [await one.work(connection) for one in batch]
 
 
 def _prepare(backend: SqliteBackend | PostgresBackend) -> None:

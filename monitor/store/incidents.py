@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, insert, or_, select, update
+from sqlalchemy import Delete, Insert, Row, and_, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.store.dialects import upsert
+from monitor.store.dialects import upsert, upsert_for
 from monitor.store.tables import deadline, definition, incident
 from monitor.vocabulary import StreamRef
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentRecord:
-    """One incident as it is stored. Times are Unix seconds; severities and states are their words."""
+    """One incident as it is stored. Times are Unix seconds; severities and states are their words.
+
+    A drill's `stream_id` is one of its own (`monitor.incidents.records.drill_id`), so that it never stands in for a real
+    incident of its stream; `ref` is the stream's.
+    """
 
     id: str
     server: str
@@ -50,12 +55,17 @@ class IncidentRecord:
     review_people: int = 1
     review_confirmed_by: Sequence[str] = field(default_factory=list)
     review_reason: str | None = None
+    drill: bool = False
     policy: str | None = None
 
     @property
     def ref(self) -> StreamRef:
         """The stream that it runs on."""
         return StreamRef(server=self.server, app=self.app, name=self.name)
+
+
+_COLUMNS = tuple(one.name for one in fields(IncidentRecord))
+_ADD_DEADLINES = insert(deadline)
 
 
 async def save_definition(connection: AsyncConnection, *, digest: str, name: str, content: str) -> None:
@@ -74,15 +84,21 @@ async def load_definition(connection: AsyncConnection, digest: str) -> str:
 
 async def save(connection: AsyncConnection, record: IncidentRecord, deadlines: Mapping[str, float]) -> None:
     """Write the incident and replace its pending deadlines."""
-    values = asdict(record)
-    statement = upsert(connection, incident).values(values)
-    await connection.execute(
-        statement.on_conflict_do_update(index_elements=["id"], set_={k: v for k, v in values.items() if k != "id"})
-    )
-    await connection.execute(delete(deadline).where(deadline.c.incident_id == record.id))
+    statement, forget = _saving(connection.dialect.name)
+    await connection.execute(statement, {name: getattr(record, name) for name in _COLUMNS})
+    await connection.execute(forget, {"of": record.id})
     if deadlines:
         rows = [{"incident_id": record.id, "key": key, "due_at": due_at} for key, due_at in deadlines.items()]
-        await connection.execute(insert(deadline), rows)
+        await connection.execute(_ADD_DEADLINES, rows)
+
+
+@cache
+def _saving(dialect: str) -> tuple[Insert, Delete]:
+    # Made once: to put such a long statement together takes longer than to run it.
+    statement = upsert_for(dialect, incident)
+    changed = {name: statement.excluded[name] for name in _COLUMNS if name != "id"}
+    forget = delete(deadline).where(deadline.c.incident_id == bindparam("of"))
+    return statement.on_conflict_do_update(index_elements=["id"], set_=changed), forget
 
 
 async def set_review_due(connection: AsyncConnection, incident_id: str, due_at: float | None) -> None:

@@ -14,12 +14,16 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from monitor.errors import StoreError
+from monitor.store.one_hop import OneHopConnection
 
 _BUSY_TIMEOUT_MS: Final = 1_000
 """How long a write waits for another program's lock. Decisions then go on without the store: see `monitor.incidents`."""
 
 _CHECKED_UP_TO_BYTES: Final = 256 * 1024 * 1024
 """A larger file is not read through at every start; ``livecordon db check`` does that."""
+
+_ROWS_AT_ONCE: Final = 64
+"""How many rows the driver fetches for whoever goes through them one by one."""
 
 _REASONS: Final = {
     "SQLITE_FULL": "disk_full",
@@ -95,10 +99,22 @@ class SqliteBackend:
             target.unlink(missing_ok=True)
             raise
 
+    def size_bytes(self) -> int:
+        """Return the size of the file and of what is not merged into it yet. Blocking.
+
+        Raises:
+            StoreError: it cannot be looked at.
+        """
+        try:
+            waiting = self.path.with_name(f"{self.path.name}-wal")
+            return self.path.stat().st_size + (waiting.stat().st_size if waiting.exists() else 0)
+        except OSError as error:
+            raise StoreError("the store's file cannot be looked at", reason="io_error") from error
+
     def engine(self) -> AsyncEngine:
         """Return the engine that the daemon works with."""
         # Without hide_parameters the driver's errors quote stream names and alerts, and land in the log.
-        engine = create_async_engine(self._url("sqlite+aiosqlite"), hide_parameters=True)
+        engine = create_async_engine(self._url("sqlite+aiosqlite"), hide_parameters=True, async_creator=self._connect)
         event.listen(engine.sync_engine, "connect", _set_pragmas)
         event.listen(engine.sync_engine, "begin", _begin_immediate)
         return engine
@@ -122,6 +138,13 @@ class SqliteBackend:
         name = getattr(error.orig, "sqlite_errorname", "") if isinstance(error, DBAPIError) else ""
         # SQLITE_IOERR_WRITE and its like are kinds of SQLITE_IOERR.
         return next((word for code, word in _REASONS.items() if name.startswith(code)), None)
+
+    async def _connect(self) -> OneHopConnection:
+        connection = OneHopConnection(lambda: sqlite3.connect(self.path), _ROWS_AT_ONCE)
+        # A thread that waits for a disk must not keep the process from ending.
+        connection._thread.daemon = True
+        _ = await connection
+        return connection
 
     def _url(self, driver: str) -> URL:
         return URL.create(driver, database=str(self.path))

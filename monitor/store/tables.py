@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -75,6 +76,7 @@ incident = Table(
     Column("review_people", Integer, nullable=False, server_default="1"),
     Column("review_confirmed_by", JSON, nullable=False, server_default="[]"),
     Column("review_reason", String(32), nullable=True),
+    Column("drill", Boolean, nullable=False, server_default=false()),
     Column("policy", String(48), nullable=True),
     Index("ix_incident_open", "closed_at", "opened_at"),
     Index("ix_incident_stream", "stream_id", "closed_at"),

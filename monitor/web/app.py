@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -11,13 +12,13 @@ from aiohttp import web
 from monitor import metrics
 from monitor.clock import Clock
 from monitor.errors import StoreError
-from monitor.web import api, gate, health, keys, pages, quiet, thresholds
+from monitor.web import api, drills, gate, health, keys, pages, quiet, thresholds
 from monitor.web.auth import READ_METHODS, Authenticator, Via, refuse_cross_site
 from monitor.web.enforcement_port import ReportService, StrikeService
 from monitor.web.keys import Area, Route
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
-from monitor.web.people_port import QuietService
+from monitor.web.people_port import DrillService, QuietService
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.refusals import Refusal, RequestRefused
 from monitor.web.settings import WebSettings
@@ -43,6 +44,9 @@ SECURITY_HEADERS = {
     "Server": "livecordon",
 }
 
+MAIN_ROUTES: Final = (*pages.ROUTES, *api.ROUTES, *thresholds.ROUTES, *quiet.ROUTES, *drills.ROUTES, *health.ROUTES)
+"""Page, API, metrics and health."""
+
 
 def main_app(
     settings: WebSettings,
@@ -53,11 +57,12 @@ def main_app(
     quiet_service: QuietService,
     gate_service: GateService,
     clock: Clock,
+    drill_service: DrillService | None = None,
     strikes: StrikeService | None = None,
     reports: ReportService | None = None,
 ) -> web.Application:
     """Return page, API, metrics and health; and the gate, unless that has an address of its own."""
-    routes: Iterable[Route] = (*pages.ROUTES, *api.ROUTES, *thresholds.ROUTES, *quiet.ROUTES, *health.ROUTES)
+    routes: Iterable[Route] = MAIN_ROUTES
     if settings.gate_listen is None:
         routes = (*routes, *gate.ROUTES)
     app = _bare_app(settings, routes, daemon=daemon, clock=clock)
@@ -65,6 +70,8 @@ def main_app(
     app[keys.BLOCKS] = blocks
     app[keys.QUIET] = quiet_service
     app[keys.GATE] = gate_service
+    if drill_service is not None:
+        app[keys.DRILLS] = drill_service
     if strikes is not None:
         app[keys.STRIKES] = strikes
     if reports is not None:

@@ -13,7 +13,7 @@ from monitor.web.auth import Authenticator, Principal
 from monitor.web.enforcement_port import ReportService, StrikeService
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
-from monitor.web.people_port import QuietService
+from monitor.web.people_port import DrillService, QuietService
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.settings import Role, WebSettings
 
@@ -46,6 +46,7 @@ AUTHENTICATOR = web.AppKey("authenticator", Authenticator)
 DAEMON = web.AppKey("daemon", DaemonView)
 INCIDENTS = web.AppKey("incidents", IncidentService)
 BLOCKS = web.AppKey("blocks", BlockService)
+DRILLS = web.AppKey("drills", DrillService)
 QUIET = web.AppKey("quiet", QuietService)
 GATE = web.AppKey("gate", GateService)
 STRIKES = web.AppKey("strikes", StrikeService)

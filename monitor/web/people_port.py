@@ -1,4 +1,4 @@
-"""What the web layer needs to know of pauses, silences, and of where an incident stands for somebody who comes late.
+"""What the web layer needs to know of pauses, silences, drills, and of where an incident stands for somebody who comes late.
 
 As in `monitor.web.port`: texts are safe to show, times aware and in UTC.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from monitor.store.silences import SilenceKind
-from monitor.vocabulary import EffectKind
+from monitor.vocabulary import EffectKind, Severity, StreamRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +82,40 @@ class QuietService(Protocol):
 
     async def end(self, silence_id: str, *, by: str, why: str) -> bool:
         """End one before its time; False when none of this id is in force. Durable on return."""
+        ...
+
+
+class DrillOutcome(StrEnum):
+    """What became of the wish to begin a drill."""
+
+    BEGUN = "begun"
+    UNKNOWN_STREAM = "unknown_stream"
+    UNKNOWN_PROTOCOL = "unknown_protocol"
+    UNDER_WAY = "under_way"
+    NOTHING_HAPPENS = "nothing_happens"
+
+
+@dataclass(frozen=True, slots=True)
+class DrillResult:
+    """What became of it; `incident_id` only where it was begun."""
+
+    outcome: DrillOutcome
+    incident_id: str = ""
+
+
+class DrillService(Protocol):
+    """Exercises."""
+
+    async def begin(self, ref: StreamRef, *, protocol: str | None, severity: Severity, by: str) -> DrillResult:
+        """Run a protocol on a live stream from a detection that nobody's model made; durable on return.
+
+        Args:
+            ref: The stream. Nothing is done to it.
+            protocol: Which one; None for the one in force on the stream.
+            severity: Of the detection: ``review`` or ``act``.
+            by: Who begins it, for the audit log.
+
+        Raises:
+            StoreError: nothing was begun.
+        """
         ...

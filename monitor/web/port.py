@@ -120,6 +120,7 @@ class IncidentView:
         reviewable: A decision by a responder would be accepted now.
         review: The last decision taken, if any.
         dry_run: Its cuts and blocks are only recorded.
+        drill: An exercise: nothing is done to the stream, whatever the protocol says.
         decisions: What a responder may decide now.
         people: How many people must confirm.
         confirmed_by: Who has confirmed so far, while more people must.
@@ -144,6 +145,7 @@ class IncidentView:
     review_due: datetime | None = None
     review: ReviewView | None = None
     dry_run: bool = False
+    drill: bool = False
     decisions: Sequence[ReviewDecision] = (ReviewDecision.CONFIRM, ReviewDecision.DISMISS)
     people: int = 1
     confirmed_by: Sequence[str] = ()

@@ -33,6 +33,7 @@ class Refusal(StrEnum):
     NOT_BLOCKED = "not_blocked"
     NOT_PAUSED = "not_paused"
     UNKNOWN_SILENCE = "unknown_silence"
+    DRILL_UNDER_WAY = "drill_under_way"
     UNKNOWN_STRIKE = "unknown_strike"
     TOO_MANY_REPORTS = "too_many_reports"
     TOO_MANY_PAGES = "too_many_pages"
@@ -64,6 +65,7 @@ STATUS = {
     Refusal.NOT_BLOCKED: 404,
     Refusal.NOT_PAUSED: 404,
     Refusal.UNKNOWN_SILENCE: 404,
+    Refusal.DRILL_UNDER_WAY: 409,
     Refusal.UNKNOWN_STRIKE: 404,
     Refusal.TOO_MANY_REPORTS: 429,
     Refusal.TOO_MANY_PAGES: 503,

@@ -14,7 +14,7 @@ from monitor.clock import Clock, SystemClock
 from monitor.errors import ConfigError, Problem
 from monitor.web.app import gate_app, main_app
 from monitor.web.enforcement_port import ReportService, StrikeService
-from monitor.web.people_port import QuietService
+from monitor.web.people_port import DrillService, QuietService
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.settings import Listen, WebSettings
 
@@ -46,6 +46,7 @@ class WebServer:
         quiet: QuietService,
         gate: GateService,
         clock: Clock | None = None,
+        drills: DrillService | None = None,
         strikes: StrikeService | None = None,
         reports: ReportService | None = None,
     ) -> None:
@@ -59,6 +60,7 @@ class WebServer:
             quiet_service=quiet,
             gate_service=gate,
             clock=clock,
+            drill_service=drills,
             strikes=strikes,
             reports=reports,
         )

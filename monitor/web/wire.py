@@ -97,6 +97,7 @@ class Incident(msgspec.Struct, frozen=True):
     review_due: datetime | None
     review: Review | None
     dry_run: bool
+    drill: bool
     decisions: Sequence[str]
     people: int
     confirmed_by: Sequence[str]
@@ -306,6 +307,7 @@ def incident(view: port.IncidentView) -> Incident:
         review_due=view.review_due,
         review=None if view.review is None else review(view.review),
         dry_run=view.dry_run,
+        drill=view.drill,
         decisions=[decision.value for decision in view.decisions],
         people=view.people,
         confirmed_by=[displayable(by) for by in view.confirmed_by],

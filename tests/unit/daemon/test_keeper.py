@@ -394,3 +394,21 @@ async def test_an_incident_taken_up_by_a_restart_hears_of_its_streams_first_verd
         after.keeper.look()
         await after.keeper.settled()
         assert (await after.on.log())[-1].detail["caused_by"] == {"event": "WatchChanged", "freshness": "fresh"}
+
+
+async def test_detections_on_many_streams_share_commits_and_each_streams_keep_their_order(kept: Kept) -> None:
+    refs = [StreamRef("edge", "live", f"crowd{number}") for number in range(20)]
+    await kept.listing(*(live(ref.name) for ref in refs))
+    written = kept.on.database.written
+    for score in (0.99, 0.99, 0.99, 0.99, 0.0):
+        await kept.on.clock.advance(1)
+        for ref in refs:
+            kept.keeper.on_observation(observation(kept.on.clock, (score,), ref=ref), ("violence",))
+    await kept.keeper.on_listing(kept.server, ())
+    await kept.keeper.settled()
+    assert kept.on.database.written - written < len(refs)
+    log = await kept.on.log()
+    for record in await kept.records():
+        told = [entry.detail["caused_by"]["event"] for entry in log if entry.incident_id == record.id]
+        assert told[0] == "DetectionRaised"
+        assert told[-1] == "StreamEnded"

@@ -265,7 +265,7 @@ async def test_a_passed_guard_is_still_remembered_after_a_restart(tmp_path: Path
         await before.engine.handle(context(), ACT)
         await before.engine.handle(context(), CLEARED)
         await before.clock.advance(61)
-        await until(lambda: len(before.notes.decisions) == 3, before)
+        await until(lambda: len(before.notes.decisions) == 4, before)
     async with bench(path, before.clock) as after:
         await after.engine.handle(context(), ACT)
         assert after.notes.states == ["containing"]
