@@ -29,6 +29,7 @@ from monitor.protocol.events import (
     Event,
     StreamEnded,
     StreamReturned,
+    StrikesChanged,
     ViewersChanged,
     WatchChanged,
 )
@@ -320,6 +321,8 @@ class Keeper:
         log.info("stream_appeared", stream_id=stream_id, server=server.name, posture=stream.posture.value)
         self._assign(server, stream)
         self._soon_handle(self._context(stream), StreamReturned())
+        if incident is None and (strikes := self._strikes_of(live)):
+            self._soon_handle(self._context(stream), StrikesChanged(strikes))
         self._on_live(server, live)
 
     def _assign(self, server: MediaServer, stream: WatchedStream) -> None:

@@ -43,7 +43,6 @@ from monitor.protocol.events import (
     Reviewed,
     StreamEnded,
     StreamReturned,
-    StrikesChanged,
     UserReported,
     ViewersChanged,
     WatchChanged,
@@ -318,7 +317,7 @@ class IncidentEngine:
         incident = self.open_incident(context.ref.stream_id)
         if incident is not None:
             return await self._continue(incident, context, event)
-        if isinstance(event, StreamEnded | StreamReturned | WatchChanged | ViewersChanged | StrikesChanged):
+        if isinstance(event, StreamEnded | StreamReturned | WatchChanged | ViewersChanged):
             # Streams come and go, and are seen or not; without an incident there is nothing that they could change.
             return None
         begun = await self._begin(context, event, actor="protocol")
@@ -328,7 +327,7 @@ class IncidentEngine:
         self, context: StreamContext, event: Event, *, actor: str, durable: bool = False
     ) -> tuple[OpenIncident, Decision] | None:
         now = self._now()
-        state = begin(context.definition, now, strikes=context.strikes, viewers=context.viewers)
+        state = begin(context.definition, now, strikes=context.strikes, viewers=context.viewers, event=event)
         decision = step(context.definition, state, event, now)
         if not decision.transitioned:
             return None

@@ -110,7 +110,8 @@ def recorded_state(definition: Definition, entries: Iterable[AuditEntry]) -> Inc
     for entry, event in _events(entries):
         if state is None:
             known = entry.detail.get("known", {})
-            state = begin(definition, entry.at, strikes=known.get("strikes", 0), viewers=known.get("viewers", 0))
+            strikes, viewers = known.get("strikes", 0), known.get("viewers", 0)
+            state = begin(definition, entry.at, strikes=strikes, viewers=viewers, event=event)
         state = step(definition, state, event, entry.at).after
     if state is None:
         raise _nothing_recorded()

@@ -176,6 +176,8 @@ def _audit_detail(step: Step, stored_at: float | None) -> dict[str, Any]:
         "dry_run": record.dry_run,
         "caused_by": event_detail(step.event),
     }
+    if record.drill:
+        values["drill"] = True
     if step.begins:
         # All that the protocol knew beforehand: with it, the log alone says what state the incident is in.
         values["known"] = {"strikes": record.strikes, "viewers": record.viewers}

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     PARTNER_WITHDREW = "partner_withdrew"
     KNOWN_CONTENT_MATCHED = "known_content_matched"
     VIEWERS_ROSE = "viewers_rose"
+    STRIKES_ROSE = "strikes_rose"
     NO_TRANSITION = "no_transition"
     STALE_DEADLINE = "stale_deadline"
     ALREADY_CLOSED = "already_closed"

@@ -20,6 +20,7 @@ from monitor.protocol.definition import (
     OnReport,
     OnReview,
     OnStream,
+    OnStrikes,
     OnViewers,
     OnWatched,
     ReportsAtLeast,
@@ -95,6 +96,8 @@ def trigger_words(trigger: Trigger) -> str:  # noqa: C901, PLR0911 - one per wor
             return f"known_content {source or 'any'}"
         case OnViewers(count):
             return f"viewers {count}"
+        case OnStrikes(count):
+            return f"strikes {count}"
         case After(delay_s):
             return f"after {format_duration(delay_s)}"
 

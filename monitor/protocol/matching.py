@@ -20,6 +20,7 @@ from monitor.protocol.definition import (
     OnReport,
     OnReview,
     OnStream,
+    OnStrikes,
     OnViewers,
     OnWatched,
     ReportsAtLeast,
@@ -40,6 +41,7 @@ from monitor.protocol.events import (
     Reviewed,
     StreamEnded,
     StreamReturned,
+    StrikesChanged,
     UserReported,
     ViewersChanged,
     WatchChanged,
@@ -120,6 +122,9 @@ def matched(  # noqa: C901, PLR0911, PLR0912 - one per trigger
         case OnViewers(count), ViewersChanged(viewers):
             if before.viewers < count <= viewers:
                 return Reason.VIEWERS_ROSE
+        case OnStrikes(count), StrikesChanged(strikes):
+            if before.strikes < count <= strikes:
+                return Reason.STRIKES_ROSE
         case _:
             pass
     return None

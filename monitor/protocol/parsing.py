@@ -26,6 +26,7 @@ from monitor.protocol.definition import (
     OnReport,
     OnReview,
     OnStream,
+    OnStrikes,
     OnViewers,
     OnWatched,
     Parameter,
@@ -172,6 +173,8 @@ class _Reader:
                 return OnKnownContent(self._name_or_any(value, place))
             case "viewers":
                 return OnViewers(self._count(value, place))
+            case "strikes":
+                return OnStrikes(self._count(value, place))
             case _:
                 delay_s = self._duration_s(value, place)
                 if delay_s < 1:

@@ -32,7 +32,7 @@ from monitor.vocabulary import EffectKind
 LONGEST_AFTER_S: Final = 2 * 86_400.0
 """How long after the last event of a script without an end deadlines are still followed."""
 _MOST_MOMENTS: Final = 5_000
-_ABOUT_THE_STREAM: Final = (StreamEnded, StreamReturned, WatchChanged, ViewersChanged, StrikesChanged)
+_ABOUT_THE_STREAM: Final = (StreamEnded, StreamReturned, WatchChanged, ViewersChanged)
 """Events that begin no incident, whatever a protocol says."""
 
 
@@ -135,7 +135,7 @@ class _Simulation:
         if self.state is None and isinstance(event, _ABOUT_THE_STREAM):
             initial = self.definition.initial
             return Moment(at_s, event, 0, Reason.NO_TRANSITION, initial, initial, False, (), {}, False)
-        state = self.state or begin(self.definition, at_s, strikes=self.strikes, viewers=self.viewers)
+        state = self.state or begin(self.definition, at_s, strikes=self.strikes, viewers=self.viewers, event=event)
         decision = step(self.definition, state, event, at_s)
         if self.state is None and decision.transitioned:
             self.incident += 1

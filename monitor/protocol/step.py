@@ -21,9 +21,20 @@ from monitor.protocol.matching import holds, matched
 from monitor.vocabulary import EffectKind, ReviewDecision, Severity
 
 
-def begin(definition: Definition, now: float, *, strikes: int = 0, viewers: int = 0) -> IncidentState:
-    """Return the state in which an incident begins, with what is known of the stream before anything happened on it."""
-    return IncidentState(definition.initial, now, strikes=strikes, viewers=viewers)
+def begin(
+    definition: Definition, now: float, *, strikes: int = 0, viewers: int = 0, event: Event | None = None
+) -> IncidentState:
+    """Return the state in which an incident begins, with what is known of the stream before anything happened on it.
+
+    Args:
+        definition: Its protocol.
+        now: The caller's time, in seconds.
+        strikes: Strikes that stand against the publisher.
+        viewers: Viewers of the stream.
+        event: What is about to happen; strikes that it tells of were not known before.
+    """
+    known = 0 if isinstance(event, StrikesChanged) else strikes
+    return IncidentState(definition.initial, now, strikes=known, viewers=viewers)
 
 
 def step(definition: Definition, incident: IncidentState | None, event: Event, now: float) -> Decision:

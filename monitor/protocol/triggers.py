@@ -99,6 +99,13 @@ class OnViewers:
 
 
 @dataclass(frozen=True, slots=True)
+class OnStrikes:
+    """The strikes against the publisher rose to at least `count`, from below; or somebody with so many went live."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class After:
     """So many seconds have passed since the state was entered."""
 
@@ -116,6 +123,7 @@ Trigger = (
     | OnPartner
     | OnKnownContent
     | OnViewers
+    | OnStrikes
     | After
 )
 
@@ -144,6 +152,8 @@ def trigger_out(trigger: Trigger) -> dict[str, Any]:  # noqa: C901, PLR0911 - on
             return {"known_content": source}
         case OnViewers(count):
             return {"viewers": count}
+        case OnStrikes(count):
+            return {"strikes": count}
         case After(delay_s):
             return {"after_s": delay_s}
 
@@ -172,6 +182,8 @@ def trigger_in(data: Any) -> Trigger:  # noqa: C901, PLR0911 - one per word
             return OnKnownContent(source)
         case {"viewers": count}:
             return OnViewers(count)
+        case {"strikes": count}:
+            return OnStrikes(count)
         case _:
             return After(data["after_s"])
 

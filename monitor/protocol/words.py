@@ -94,6 +94,7 @@ TRIGGERS: Final[Mapping[str, str]] = {
     "partner": "another platform spoke of this stream",
     "known_content": "the stream shows known content; the value is the name of a list, or `any`",
     "viewers": "the number of viewers rose to this or above, from below",
+    "strikes": "somebody goes live against whom so many strikes stand; or their number rose to this or above, from below",
     "after": "this long (`60s`, `10m`, `1d`; at least 1s) after the state was entered",
 }
 

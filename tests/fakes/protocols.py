@@ -25,6 +25,7 @@ from monitor.protocol.definition import (
     OnReport,
     OnReview,
     OnStream,
+    OnStrikes,
     OnViewers,
     OnWatched,
     ReportsAtLeast,
@@ -112,6 +113,7 @@ TRIGGERS: st.SearchStrategy[Trigger] = (
     | st.builds(OnPartner, st.sampled_from(PartnerSignal))
     | st.builds(OnKnownContent, st.sampled_from([None, "ours"]))
     | st.builds(OnViewers, st.sampled_from(CROWDS))
+    | st.builds(OnStrikes, st.integers(1, 3))
     | st.builds(OnReview, st.sampled_from(ReviewDecision))
     | st.builds(
         OnEffect,

@@ -18,6 +18,7 @@ from monitor.protocol.definition import (
     OnEffect,
     OnKnownContent,
     OnReport,
+    OnStrikes,
     OnViewers,
     Transition,
     Trigger,
@@ -108,7 +109,7 @@ def _covers(other: Trigger, trigger: Trigger) -> bool:  # noqa: PLR0911 - one pe
             return given_category in (None, category)
         case OnKnownContent(source), OnKnownContent(given_source):
             return given_source in (None, source)
-        case OnViewers(count), OnViewers(given_count):
+        case (OnViewers(count), OnViewers(given_count)) | (OnStrikes(count), OnStrikes(given_count)):
             return count == given_count
         case After(), After():
             return False

@@ -29,6 +29,7 @@ from monitor.protocol.definition import (
     OnReport,
     OnReview,
     OnStream,
+    OnStrikes,
     OnViewers,
     OnWatched,
     ServerCan,
@@ -46,6 +47,7 @@ from monitor.protocol.events import (
     Reviewed,
     StreamEnded,
     StreamReturned,
+    StrikesChanged,
     UserReported,
     ViewersChanged,
     WatchChanged,
@@ -99,7 +101,7 @@ def _family(trigger: Trigger) -> Hashable:
             return "fell"
         case OnEffect(kind):
             return OnEffect, kind
-        case OnReport() | OnKnownContent() | OnViewers():
+        case OnReport() | OnKnownContent() | OnViewers() | OnStrikes():
             return type(trigger).__name__
         case _:
             # Deadlines of different lengths come one after the other; all others are pulled by one event each.
@@ -149,8 +151,9 @@ def _situations(alike: Sequence[_Placed]) -> Iterator[_Situation]:
     known = [where_server_can(guard) for guard in guards]
     happening = _happenings(triggers, [*sorted(labels), OTHER])
     viewers = [one.count for one in triggers if isinstance(one, OnViewers)]
+    strikes = [one.count for one in triggers if isinstance(one, OnStrikes)]
     for can_hold in (False, True) if any(isinstance(one, ServerCan) for one in simple) else (False,):
-        for world in each_world(known, labels=labels, viewers=viewers, reports=[1], most=_MOST) or ():
+        for world in each_world(known, labels=labels, strikes=strikes, viewers=viewers, reports=[1], most=_MOST) or ():
             after = replace(world, asked=dict.fromkeys(EffectKind, 1))
             for event, before in happening(after):
                 yield _Situation(event, before, after, can_hold)
@@ -177,6 +180,8 @@ def _happenings(triggers: Sequence[Trigger], labels: Sequence[str]) -> _Happenin
             return _each([KnownContentMatched(source) for source in [*sorted(set(sources)), OTHER]])
         case OnViewers():
             return partial(_gathered, sorted({one.count for one in triggers if isinstance(one, OnViewers)}))
+        case OnStrikes():
+            return partial(_offended, sorted({one.count for one in triggers if isinstance(one, OnStrikes)}))
         case OnReview(decision):
             return _each([Reviewed(decision, "", "")])
         case OnStream(change):
@@ -218,6 +223,12 @@ def _gathered(counts: Sequence[int], after: IncidentState) -> Iterator[tuple[Eve
     for was in (0, *counts):
         if was < after.viewers:
             yield ViewersChanged(after.viewers), replace(after, viewers=was)
+
+
+def _offended(counts: Sequence[int], after: IncidentState) -> Iterator[tuple[Event, IncidentState]]:
+    for was in (0, *counts):
+        if was < after.strikes:
+            yield StrikesChanged(after.strikes), replace(after, strikes=was)
 
 
 def _in_words(situation: _Situation) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.protocol.decision import IncidentState, Reason
+from monitor.protocol.decision import Decision, IncidentState, Reason
 from monitor.protocol.definition import (
     After,
     AllOf,
@@ -23,6 +23,7 @@ from monitor.protocol.definition import (
     OnReport,
     OnReview,
     OnStream,
+    OnStrikes,
     OnViewers,
     OnWatched,
     ReportsAtLeast,
@@ -237,6 +238,23 @@ def test_viewers_rise_once_and_again_after_a_fall() -> None:
 
     assert reasons == [False, True, False, False, True]
     assert incident.viewers == 100
+
+
+def test_somebody_with_strikes_who_goes_live_begins_an_incident_and_so_does_no_one_with_fewer() -> None:
+    definition = protocol(Transition(OnStrikes(2), None, None, (PRESERVE,)), Transition(After(60.0), None, "closed"))
+    calm = State(Posture.CALM, transitions=(Transition(OnStrikes(2), None, "here"),))
+    definition = replace(definition, states={**definition.states, "calm": calm})
+
+    def lives_with(strikes: int) -> Decision:
+        event = StrikesChanged(strikes)
+        return step(definition, begin(definition, 100.0, strikes=strikes, event=event), event, 100.0)
+
+    assert lives_with(1).reason is Reason.NO_TRANSITION
+    begun = lives_with(2)
+    assert (begun.reason, begun.after.state, begun.after.strikes) == (Reason.STRIKES_ROSE, "here", 2)
+    assert step(definition, begun.after, StrikesChanged(3), 101.0).reason is Reason.NO_TRANSITION
+    fallen = step(definition, begun.after, StrikesChanged(0), 102.0).after
+    assert step(definition, fallen, StrikesChanged(2), 103.0).reason is Reason.STRIKES_ROSE
 
 
 def test_only_the_newest_request_of_a_kind_counts_unless_late_ones_are_wanted() -> None:
