@@ -8,7 +8,15 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import Field, GetCoreSchemaHandler, ValidationInfo, ValidatorFunctionWrapHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from monitor.config.fields import ControlAddress, Duration, ReadAddress, RelayAddress, RtmpAddress, SourceAddress
+from monitor.config.fields import (
+    ControlAddress,
+    Duration,
+    HttpAddress,
+    ReadAddress,
+    RelayAddress,
+    RtmpAddress,
+    SourceAddress,
+)
 from monitor.config.section import Secret, Section, ServerSection
 from monitor.config.server_plugins import find_plugin
 
@@ -113,7 +121,51 @@ class MediaMtxServer(ServerSection):
         return self
 
 
-BuiltInServer = Annotated[NginxRtmpServer | MediaMtxServer | EmbeddedServer | StaticServer, Field(discriminator="kind")]
+class SrsServer(ServerSection):
+    """SRS (Simple Realtime Server)."""
+
+    kind: Literal["srs"]
+    """Which adapter."""
+    api_url: ControlAddress = "http://127.0.0.1:1985"
+    """Address of the HTTP API: scheme, host and port."""
+    username: str | None = Field(default=None, min_length=1, pattern=r"^[^:]+$")
+    """The HTTP API's user, where `http_api.auth` is on."""
+    password: Secret | None = None
+    """The HTTP API's password; SRS never accepts one with a colon."""
+    rtmp_url: RtmpAddress
+    """Base address from which watchers pull, such as `rtmp://127.0.0.1:1935`."""
+    flv_url: HttpAddress | None = None
+    """Base address of HTTP-FLV, where `http_remux` is on: opened sooner, and it tells at once when a stream is over."""
+
+    @model_validator(mode="after")
+    def _user_with_password(self) -> SrsServer:
+        if (self.username is None) != (self.password is None):
+            message = "user and password go together: name both username and password, or neither"
+            raise ValueError(message)
+        return self
+
+
+class OvenMediaEngineServer(ServerSection):
+    """OvenMediaEngine."""
+
+    kind: Literal["ovenmediaengine"]
+    """Which adapter."""
+    api_url: ControlAddress = "http://127.0.0.1:8081"
+    """Address of the REST API: scheme, host and port."""
+    access_token: Secret
+    """The `AccessToken` of `Managers.API`."""
+    webhook_secret: Secret | None = None
+    """The `SecretKey` of the `AdmissionWebhooks`; without it the publish gate lets nobody in."""
+    hls_urls: dict[str, HttpAddress] = Field(default={"default": "http://127.0.0.1:3333"}, min_length=1)
+    """For each virtual host, the base address from which watchers pull HLS; the host in it must be one of its own names."""
+    hls_path: str = Field(default="{app}/{name}/llhls.m3u8", pattern=r"^[^?#]*\{app\}[^?#]*\{name\}[^?#]*$")
+    """Path of a stream's playlist behind it, such as `{app}/{name}/ts:master.m3u8` where TS segments are written."""
+
+
+BuiltInServer = Annotated[
+    NginxRtmpServer | MediaMtxServer | SrsServer | OvenMediaEngineServer | EmbeddedServer | StaticServer,
+    Field(discriminator="kind"),
+]
 """The kinds that come with Livecordon; the JSON schema and the page of settings describe these."""
 
 BUILT_IN_SECTIONS: Final[Mapping[str, type[ServerSection]]] = {

@@ -22,12 +22,28 @@ class Answer:
     body: bytes
 
 
+class _LostError(aiohttp.ClientError):
+    """A connection that broke before the answer was complete; says in one word how."""
+
+
+async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    # The library would send most requests again by itself after these. A command whose answer was lost may have been
+    # carried out, and sent again it could hit whoever has come in the meantime.
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        # Nothing was sent.
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _LostError(type(error).__name__) from None
+
+
 class ControlClient:
     """One aiohttp session with the limits that every call to a control interface needs.
 
     Every call opens a connection of its own: a kept one would always reach the same worker of a media server with
-    several, and would hide the others. Redirects are not followed, proxies from the environment and cookies are not
-    used, compressed answers are not unpacked.
+    several, and would hide the others. Nothing is sent twice, redirects are not followed, proxies from the environment
+    and cookies are not used, compressed answers are not unpacked.
 
     Args:
         timeout_s: Longest time for one call, from the first connect to the last byte.
@@ -48,6 +64,7 @@ class ControlClient:
             headers={"Accept-Encoding": "identity", "User-Agent": "livecordon"},
             auto_decompress=False,
             trust_env=False,
+            middlewares=(_only_once,),
         )
 
     async def close(self) -> None:
@@ -93,6 +110,8 @@ class ControlClient:
             raise MediaServerUnreachable(
                 f"the control interface did not answer within {self._timeout_s:g} s", reason="timeout"
             ) from None
+        except _LostError as error:
+            raise MediaServerUnreachable(f"the control interface did not answer ({error})") from None
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
             raise MediaServerUnreachable(f"the control interface did not answer ({type(error).__name__})") from None
 

@@ -7,13 +7,22 @@ from typing import Any, Final
 
 from monitor.config.section import ServerSection
 from monitor.config.server_plugins import find_plugin
-from monitor.config.servers import EmbeddedServer, MediaMtxServer, NginxRtmpServer, StaticServer
+from monitor.config.servers import (
+    EmbeddedServer,
+    MediaMtxServer,
+    NginxRtmpServer,
+    OvenMediaEngineServer,
+    SrsServer,
+    StaticServer,
+)
 from monitor.errors import ConfigError, Problem
 from monitor.servers.embedded.adapter import EmbeddedMediaServer
 from monitor.servers.mediamtx.adapter import MediaMtxMediaServer
 from monitor.servers.nginx_rtmp.adapter import NginxRtmpMediaServer
+from monitor.servers.ovenmediaengine.adapter import OvenMediaEngineMediaServer
 from monitor.servers.port import Capabilities, MediaServer
 from monitor.servers.registry import ServerKind
+from monitor.servers.srs.adapter import SrsMediaServer
 from monitor.servers.static.adapter import StaticMediaServer
 
 BUILT_IN: Final[Mapping[str, ServerKind[Any]]] = {
@@ -30,6 +39,16 @@ BUILT_IN: Final[Mapping[str, ServerKind[Any]]] = {
         MediaMtxServer,
         lambda section, _gate_url: MediaMtxMediaServer(section),
         {"pull_url": "rtsp://127.0.0.1:8554"},
+    ),
+    "srs": ServerKind(
+        SrsServer,
+        lambda section, _gate_url: SrsMediaServer(section),
+        {"rtmp_url": "rtmp://127.0.0.1:1935"},
+    ),
+    "ovenmediaengine": ServerKind(
+        OvenMediaEngineServer,
+        lambda section, _gate_url: OvenMediaEngineMediaServer(section),
+        {"access_token": {"env": "OME_TOKEN"}, "webhook_secret": {"env": "OME_WEBHOOK_KEY"}},
     ),
     "static": ServerKind(
         StaticServer,

@@ -10,7 +10,9 @@ import pytest
 from monitor.servers.contract.site import Site
 from monitor.servers.contract.suite import MediaServerContract
 from tests.fakes.mediamtx_site import mediamtx_site
+from tests.fakes.ovenmediaengine_site import ovenmediaengine_site
 from tests.fakes.sites import embedded_site, nginx_site, static_site
+from tests.fakes.srs_site import srs_site
 
 
 @pytest.mark.real_server
@@ -39,4 +41,18 @@ class TestMediaMtx(MediaServerContract):
     @pytest.fixture
     async def media_server_site(self) -> AsyncIterator[Site]:
         async with mediamtx_site() as site:
+            yield site
+
+
+class TestSrs(MediaServerContract):
+    @pytest.fixture
+    async def media_server_site(self) -> AsyncIterator[Site]:
+        async with srs_site() as site:
+            yield site
+
+
+class TestOvenMediaEngine(MediaServerContract):
+    @pytest.fixture
+    async def media_server_site(self) -> AsyncIterator[Site]:
+        async with ovenmediaengine_site() as site:
             yield site

@@ -66,7 +66,9 @@ def test_the_page_and_the_tests_use_the_same_directives() -> None:
     assert page - run == {"listen 1935"}
 
 
-@pytest.mark.parametrize("page", ["nginx-rtmp.md", "mediamtx.md", "embedded.md", "static.md"])
+@pytest.mark.parametrize(
+    "page", ["nginx-rtmp.md", "mediamtx.md", "embedded.md", "static.md", "srs.md", "ovenmediaengine.md"]
+)
 def test_the_entries_for_config_yaml_are_valid(page: str) -> None:
     (entry,) = blocks(page, "yaml")
 

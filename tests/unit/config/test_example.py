@@ -20,6 +20,9 @@ ENVIRON = {
     "LIVECORDON_MEDIAMTX_PASSWORD": "for the example",
     "LIVECORDON_NIGHT_SHIFT_TOKEN": "0123456789abcdef",
     "LIVECORDON_IDENTITY_KEY": "0123456789abcdef" * 2,
+    "LIVECORDON_SRS_PASSWORD": "for the example",
+    "LIVECORDON_OME_TOKEN": "for the example",
+    "LIVECORDON_OME_WEBHOOK_KEY": "for the example",
     "LIVECORDON_GATE_TOKEN": "0123456789abcdef-gate",
     "LIVECORDON_ALERT_SECRET": "whsec_" + "abcd" * 8,
 }
@@ -36,6 +39,9 @@ NOT_IN_THE_EXAMPLE = {
     "store.url.file",
     "web.tokens[].secret.file",  # excludes env, as below
     "web.gate_token.file",
+    "servers[].password.file",
+    "servers[].access_token.file",
+    "servers[].webhook_secret.file",
     "alerts.receivers[].secrets[].file",
     "watch.remote.token.file",
     "policies[].text",  # excludes url
@@ -78,7 +84,14 @@ def test_every_example_in_it_loads_when_uncommented(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(uncommented(examples=True))
     loaded = load_config(file, ENVIRON)
-    assert [server.kind for server in loaded.config.servers] == ["embedded", "nginx_rtmp", "mediamtx", "static"]
+    assert [server.kind for server in loaded.config.servers] == [
+        "embedded",
+        "nginx_rtmp",
+        "mediamtx",
+        "srs",
+        "ovenmediaengine",
+        "static",
+    ]
     assert [token.role for token in loaded.config.web.tokens] == ["responder"]
     assert [receiver.name for receiver in loaded.config.alerts.receivers] == ["trust-and-safety"]
     assert loaded.warnings() == ()
@@ -89,6 +102,7 @@ def test_every_setting_stands_in_it() -> None:
     parents = {
         "servers",
         "servers[].streams",
+        "servers[].hls_urls",
         "web.tokens",
         "alerts.receivers",
         "responders.groups",
