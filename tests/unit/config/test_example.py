@@ -32,7 +32,6 @@ NOT_IN_THE_EXAMPLE = {
     "servers[].accounts[].actions",
     "servers[].accounts[].password.env",
     "servers[].accounts[].password.file",
-    "servers[].password.file",  # excludes env, as below
     "servers[].cut_webhook",  # excludes cut_command
     "servers[].gate_url",  # for tests
     "store.url.env",  # excludes path
