@@ -34,7 +34,7 @@ format: $(STAMPS)/dev ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-packages: ## Install the Debian packages that tests with real servers and browsers need, where that is allowed
+packages: ## Install the Debian packages and the Node-Media-Server that some tests need, where that is allowed
 	@bash deploy/install-test-packages.sh
 
 lock: | $(BIN)/python ## Pin every dependency anew
@@ -43,7 +43,7 @@ lock: | $(BIN)/python ## Pin every dependency anew
 	@$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock
 
 clean: ## Remove the environment, caches and everything the daemon wrote here
-	rm -rf $(VENV) $(STAMPS) dist livecordon-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(STAMPS) .node dist livecordon-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -1,7 +1,27 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that tests with real servers and browsers use, when they are missing and this user may.
-# Where it may not, it says what is missing; the tests that need it then skip, or fail where CI=true.
+# Installs what tests with real servers and browsers use, when it is missing: Debian packages, where this user may, and
+# Node-Media-Server into .node. Where it cannot, it says what is missing; the tests that need it then skip, or fail where CI=true.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Exactly what the lock file names, checked by its digests, and without running any package's own scripts.
+install_node_media_server() {
+  local wanted=deploy/node-media-server
+  cmp -s "$wanted/package-lock.json" .node/installed.json && return
+  if ! command -v npm >/dev/null; then
+    echo "Missing for some tests: npm, with which Node-Media-Server is installed" >&2
+    return
+  fi
+  echo "Installing Node-Media-Server into .node …"
+  mkdir -p .node
+  cp "$wanted/package.json" "$wanted/package-lock.json" .node/
+  if (cd .node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null); then
+    cp .node/package-lock.json .node/installed.json
+  else
+    echo "Missing for some tests: Node-Media-Server, which npm could not install" >&2
+  fi
+}
+trap install_node_media_server EXIT
 
 missing=()
 command -v nginx >/dev/null || missing+=(nginx)
@@ -11,6 +31,8 @@ command -v chromium >/dev/null || missing+=(chromium)
 command -v chromedriver >/dev/null || missing+=(chromium-driver)
 command -v promtool >/dev/null || missing+=(prometheus)
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
@@ -34,7 +56,7 @@ policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
   "${as_root[@]}" chmod +x "$policy"
-  trap '"${as_root[@]}" rm -f "$policy"' EXIT
+  trap '"${as_root[@]}" rm -f "$policy"; install_node_media_server' EXIT
 fi
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -12,6 +12,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.fakes.checkout import NODE_MEDIA_SERVER
 from tests.fakes.postgres import postgres_programs
 
 # How long an example takes says something about the machine, nothing about the code.
@@ -28,6 +29,9 @@ def _missing_for(marker: str) -> list[str]:
             return missing if _RTMP_MODULE.exists() else [*missing, "libnginx-mod-rtmp"]
         case "browser":
             return [program for program in ("chromium", "chromedriver") if shutil.which(program) is None]
+        case "node_media_server":
+            missing = [program for program in ("node", "ffmpeg") if shutil.which(program) is None]
+            return missing if NODE_MEDIA_SERVER.exists() else [*missing, "node-media-server"]
         case "postgres":
             return [] if postgres_programs() else ["postgresql"]
         case _:
@@ -35,7 +39,7 @@ def _missing_for(marker: str) -> list[str]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("real_server", "browser", "postgres"):
+    for marker in ("real_server", "node_media_server", "browser", "postgres"):
         if item.get_closest_marker(marker) is None:
             continue
         missing = _missing_for(marker)

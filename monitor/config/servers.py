@@ -162,8 +162,31 @@ class OvenMediaEngineServer(ServerSection):
     """Path of a stream's playlist behind it, such as `{app}/{name}/ts:master.m3u8` where TS segments are written."""
 
 
+class NodeMediaServer(ServerSection):
+    """Node-Media-Server, version 4."""
+
+    kind: Literal["node_media_server"]
+    """Which adapter."""
+    api_url: ControlAddress = "http://127.0.0.1:8000"
+    """Address of its HTTP server."""
+    username: str = Field(default="admin", min_length=1)
+    """One of `auth.jwt.users`."""
+    password: Secret
+    """That user's password."""
+    rtmp_url: RtmpAddress
+    """Base address from which watchers pull, such as `rtmp://127.0.0.1:1935`."""
+    play_secret: Secret | None = None
+    """Its `auth.secret`, where `auth.play` is on: the addresses from which watchers pull are signed with it."""
+
+
 BuiltInServer = Annotated[
-    NginxRtmpServer | MediaMtxServer | SrsServer | OvenMediaEngineServer | EmbeddedServer | StaticServer,
+    NginxRtmpServer
+    | MediaMtxServer
+    | SrsServer
+    | OvenMediaEngineServer
+    | NodeMediaServer
+    | EmbeddedServer
+    | StaticServer,
     Field(discriminator="kind"),
 ]
 """The kinds that come with Livecordon; the JSON schema and the page of settings describe these."""

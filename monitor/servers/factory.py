@@ -11,6 +11,7 @@ from monitor.config.servers import (
     EmbeddedServer,
     MediaMtxServer,
     NginxRtmpServer,
+    NodeMediaServer,
     OvenMediaEngineServer,
     SrsServer,
     StaticServer,
@@ -19,6 +20,7 @@ from monitor.errors import ConfigError, Problem
 from monitor.servers.embedded.adapter import EmbeddedMediaServer
 from monitor.servers.mediamtx.adapter import MediaMtxMediaServer
 from monitor.servers.nginx_rtmp.adapter import NginxRtmpMediaServer
+from monitor.servers.node_media_server.adapter import NodeMediaServerAdapter
 from monitor.servers.ovenmediaengine.adapter import OvenMediaEngineMediaServer
 from monitor.servers.port import Capabilities, MediaServer
 from monitor.servers.registry import ServerKind
@@ -49,6 +51,11 @@ BUILT_IN: Final[Mapping[str, ServerKind[Any]]] = {
         OvenMediaEngineServer,
         lambda section, _gate_url: OvenMediaEngineMediaServer(section),
         {"access_token": {"env": "OME_TOKEN"}, "webhook_secret": {"env": "OME_WEBHOOK_KEY"}},
+    ),
+    "node_media_server": ServerKind(
+        NodeMediaServer,
+        lambda section, _gate_url: NodeMediaServerAdapter(section),
+        {"password": {"env": "NODE_MEDIA_SERVER_PASSWORD"}, "rtmp_url": "rtmp://127.0.0.1:1935"},
     ),
     "static": ServerKind(
         StaticServer,

@@ -9,7 +9,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_MADE = frozenset({".git", ".venv", ".setup", "dist", "livecordon-data", "__pycache__"})
+NODE_MEDIA_SERVER = ROOT / ".node" / "node_modules" / "node-media-server" / "bin" / "app.js"
+"""Its program, once `make packages` has installed it."""
+
+_MADE = frozenset({".git", ".venv", ".setup", ".node", "dist", "livecordon-data", "__pycache__"})
 
 
 @cache

@@ -23,6 +23,8 @@ ENVIRON = {
     "LIVECORDON_SRS_PASSWORD": "for the example",
     "LIVECORDON_OME_TOKEN": "for the example",
     "LIVECORDON_OME_WEBHOOK_KEY": "for the example",
+    "LIVECORDON_NMS_PASSWORD": "for the example",
+    "LIVECORDON_NMS_PLAY_SECRET": "for the example",
     "LIVECORDON_GATE_TOKEN": "0123456789abcdef-gate",
     "LIVECORDON_ALERT_SECRET": "whsec_" + "abcd" * 8,
 }
@@ -39,6 +41,7 @@ NOT_IN_THE_EXAMPLE = {
     "web.tokens[].secret.file",  # excludes env, as below
     "web.gate_token.file",
     "servers[].password.file",
+    "servers[].play_secret.file",
     "servers[].access_token.file",
     "servers[].webhook_secret.file",
     "alerts.receivers[].secrets[].file",
@@ -89,6 +92,7 @@ def test_every_example_in_it_loads_when_uncommented(tmp_path: Path) -> None:
         "mediamtx",
         "srs",
         "ovenmediaengine",
+        "node_media_server",
         "static",
     ]
     assert [token.role for token in loaded.config.web.tokens] == ["responder"]

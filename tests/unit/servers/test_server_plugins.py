@@ -9,6 +9,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from monitor.config.loading import load_config
+from monitor.config.server_secrets import secrets_within
 from monitor.config.servers import BUILT_IN_SECTIONS, AnyServer
 from monitor.errors import ConfigError
 from monitor.servers.factory import BUILT_IN, build_server, capabilities_of
@@ -88,8 +89,11 @@ def test_the_registry_and_the_configuration_know_the_same_kinds() -> None:
 
 
 @pytest.mark.parametrize("kind", BUILT_IN)
-def test_every_built_in_kind_can_be_built_from_its_example(kind: str) -> None:
+def test_every_built_in_kind_can_be_built_from_its_example(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     section = _ANY.validate_python({"kind": kind, "name": "edge", **BUILT_IN[kind].example})
+    for _, secret in secrets_within(section):
+        assert secret.env is not None
+        monkeypatch.setenv(secret.env, "made up for this test")
 
     server = build_server(section, gate_url="http://127.0.0.1:8930/gate/edge")
 
