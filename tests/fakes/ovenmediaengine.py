@@ -19,7 +19,7 @@ from aiohttp import web
 from tests.fakes.misbehaving import Temper, serving, with_temper
 from tests.fakes.publications import FakePublication, pictures
 
-_SEGMENT_S = 4
+_SEGMENT_S = 2
 
 
 @dataclass
@@ -115,7 +115,7 @@ class FakeOvenMediaEngine:
         app.router.add_get("/v1/vhosts/{vhost}/apps/{app}/streams/{name:[^/]*}", self._detail)
         app.router.add_delete("/v1/vhosts/{vhost}/apps/{app}/streams/{name:[^/]*}", self._delete)
         app.router.add_get("/{app}/{name}/llhls.m3u8", self._playlist)
-        app.router.add_get("/{app}/{name}/seg_{number}.ts", self._segment)
+        app.router.add_get("/{app}/{name}/seg_{number:[0-9]+}.ts", self._segment)
         return app
 
     # --- the REST API
@@ -172,17 +172,21 @@ class FakeOvenMediaEngine:
     # --- HLS
 
     async def _playlist(self, request: web.Request) -> web.Response:
-        if self._played(request) is None:
+        stream = self._played(request)
+        if stream is None:
             return web.Response(status=404)
-        lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{_SEGMENT_S}", "#EXT-X-MEDIA-SEQUENCE:0"]
-        for number in range(3):
+        first = int((self._now() - stream.created_at).total_seconds() / _SEGMENT_S)
+        lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{_SEGMENT_S}"]
+        lines += [f"#EXT-X-MEDIA-SEQUENCE:{first}"]
+        for number in range(first, first + 3):
             lines += [f"#EXTINF:{_SEGMENT_S}.0,", f"seg_{number}.ts"]
         return web.Response(text="\n".join(lines) + "\n", content_type="application/vnd.apple.mpegurl")
 
     async def _segment(self, request: web.Request) -> web.Response:
         if self._played(request) is None:
             return web.Response(status=404)
-        return web.Response(body=pictures("mpegts", seconds=_SEGMENT_S), content_type="video/mp2t")
+        start_s = int(request.match_info["number"]) * _SEGMENT_S
+        return web.Response(body=pictures("mpegts", start_s=start_s, seconds=_SEGMENT_S), content_type="video/mp2t")
 
     def _played(self, request: web.Request) -> _Stream | None:
         return self.apps.get(("default", request.match_info["app"]), {}).get(request.match_info["name"])

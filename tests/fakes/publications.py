@@ -6,6 +6,7 @@ import asyncio
 import functools
 import io
 from collections.abc import Callable
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -36,8 +37,8 @@ class FakePublication:
 
 
 @functools.cache
-def pictures(container: str, *, seconds: int = 4, rate: int = 10) -> bytes:
-    """Return H.264 test pictures, 160x120, in FFmpeg's ``flv`` or ``mpegts`` container."""
+def pictures(container: str, *, start_s: int = 0, seconds: int = 60, rate: int = 10) -> bytes:
+    """Return H.264 test pictures, 160x120, with a keyframe every second, in FFmpeg's ``flv`` or ``mpegts`` container."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(
@@ -50,7 +51,8 @@ def pictures(container: str, *, seconds: int = 4, rate: int = 10) -> bytes:
             moving = ((columns + 3 * number) % 256).astype(np.uint8)
             picture = np.ascontiguousarray(np.broadcast_to(moving[None, :, None], (120, 160, 3)))
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts = number
+            frame.pts = start_s * rate + number
+            frame.time_base = Fraction(1, rate)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return file.getvalue()

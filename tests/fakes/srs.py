@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import itertools
 import json
 import time
@@ -19,6 +21,9 @@ from tests.fakes.publications import FakePublication, pictures
 
 DEFAULT_VHOST = "__defaultVhost__"
 _FEWEST_LISTED = 10
+_FLV_S = 60
+_AHEAD_S = 2
+_PIECES_PER_S = 5
 
 
 @dataclass
@@ -217,9 +222,19 @@ class FakeSrs:
             return web.Response(status=404)
         response = web.StreamResponse(headers={"Content-Type": "video/x-flv"})
         await response.prepare(request)
-        await response.write(pictures("flv"))
-        if entry.publication is not None:
-            await entry.publication.over.wait()
+        video = pictures("flv", seconds=_FLV_S)
+        over = entry.publication.over if entry.publication is not None else asyncio.Event()
+        pieces = _FLV_S * _PIECES_PER_S
+        size = -(-len(video) // pieces)
+        for piece in range(pieces):
+            await response.write(video[piece * size : (piece + 1) * size])
+            # The first seconds at once, so that whoever watches need not wait for the next keyframe.
+            if piece >= _AHEAD_S * _PIECES_PER_S:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1 / _PIECES_PER_S):
+                        await over.wait()
+            if over.is_set():
+                break
         return response
 
     # --- publishers

@@ -25,10 +25,7 @@ DELETE = "DELETE /v1/vhosts"
 
 @asynccontextmanager
 async def watched(**settings: object) -> AsyncIterator[tuple[FakeOvenMediaEngine, OvenMediaEngineMediaServer]]:
-    async with (
-        fake_ovenmediaengine() as engine,
-        adapter_for(engine, request_timeout="500ms", **settings) as server,
-    ):
+    async with fake_ovenmediaengine() as engine, adapter_for(engine, **settings) as server:
         yield engine, server
 
 
@@ -134,7 +131,7 @@ async def test_what_is_no_listing_is_refused_at_every_level(path: str, bad: Bad,
 @pytest.mark.parametrize("bad", [Bad(hang=True), Bad(reset=True), Bad(reset=True, after_bytes=20)])
 @pytest.mark.parametrize("path", ["GET /v1/vhosts", DETAIL])
 async def test_no_complete_answer_counts_as_unreachable(path: str, bad: Bad) -> None:
-    async with watched() as (engine, server):
+    async with watched(request_timeout="300ms") as (engine, server):
         engine.add("cam")
         engine.temper.always[path] = bad
 

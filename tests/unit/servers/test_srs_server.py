@@ -25,7 +25,7 @@ KICK = "DELETE /api/v1/clients/"
 
 @asynccontextmanager
 async def watched(**settings: object) -> AsyncIterator[tuple[FakeSrs, SrsMediaServer]]:
-    async with fake_srs() as srs, SrsMediaServer(srs_section(srs, request_timeout="500ms", **settings)) as server:
+    async with fake_srs() as srs, SrsMediaServer(srs_section(srs, **settings)) as server:
         yield srs, server
 
 
@@ -81,7 +81,7 @@ async def test_each_publisher_is_looked_up_once() -> None:
     ids=["hangs", "500", "no_code", "gone", "reset"],
 )
 async def test_a_publisher_who_cannot_be_looked_up_is_listed_without_an_address_and_asked_again(bad: Bad) -> None:
-    async with watched() as (srs, server):
+    async with watched(request_timeout="1s") as (srs, server):
         srs.add("cam", ip="192.0.2.7")
         srs.temper.always[CLIENT] = bad
 
@@ -173,7 +173,7 @@ async def test_what_is_no_listing_is_refused_and_not_taken_for_an_empty_one(bad:
 
 @pytest.mark.parametrize("bad", [Bad(hang=True), Bad(reset=True), Bad(reset=True, after_bytes=30)])
 async def test_no_complete_answer_counts_as_unreachable(bad: Bad) -> None:
-    async with watched() as (srs, server):
+    async with watched(request_timeout="300ms") as (srs, server):
         srs.add("cam")
         srs.temper.always[LISTING] = bad
 
