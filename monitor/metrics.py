@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 
 from prometheus_client import Counter, Gauge, Histogram, Info
 
-from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, Severity
+from monitor.vocabulary import EffectKind, EffectOutcome, Freshness, ReviewDecision, Severity
+
+_SCORES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+_CONTAINMENT_S = (0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600)
+"""Objectives of 5, 10 and 60 s are bounds of their own; what people are asked about first takes minutes."""
 
 BUILD_INFO = Info("livecordon_build", "Version of this daemon.")
 MODEL_INFO = Info(
@@ -16,6 +21,14 @@ MODEL_INFO = Info(
 STREAMS = Gauge("livecordon_streams", "Live streams by how recent their last verdict is.", ["freshness"])
 STREAMS_LISTED = Gauge("livecordon_streams_listed", "Live streams that a media server lists.", ["server"])
 SERVER_UP = Gauge("livecordon_server_up", "1 while the media server's control interface answers, else 0.", ["server"])
+STREAMS_WITHHELD = Gauge(
+    "livecordon_streams_withheld", "Streams that viewers do not see because of an incident under way.", ["how"]
+)
+VERDICT_AGE = Histogram(
+    "livecordon_verdict_age_seconds",
+    "Age of each live stream's last verdict, once for each stream and second.",
+    buckets=(1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120),
+)
 VERDICT_AGE_MAX = Gauge("livecordon_verdict_age_max_seconds", "Age of the oldest last verdict over all live streams.")
 
 CLIPS = Counter("livecordon_clips_total", "Clips scored.")
@@ -24,6 +37,9 @@ CLIP_LAG = Histogram(
     "From the arrival of a clip's last frame to its score in the daemon.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5),
 )
+DECODE_CPU = Counter("livecordon_decode_cpu_seconds_total", "Processor time of the threads that read streams.")
+INFERENCE_SECONDS = Counter("livecordon_inference_seconds_total", "Time that watchers spent on having clips scored.")
+SCORES = Histogram("livecordon_score", "Score of each clip, for each label.", ["label"], buckets=_SCORES)
 CLIPS_DROPPED = Counter("livecordon_clips_dropped_total", "Clips dropped before inference.", ["reason"])
 CLIPS_FALLBACK = Counter("livecordon_clips_fallback_total", "Clips scored by the fallback of a remote model.")
 CLASSIFIER_DEGRADED = Gauge(
@@ -39,7 +55,7 @@ SHADOW_SCORES = Histogram(
     "livecordon_shadow_score",
     "Highest score of each clip that both models scored.",
     ["role"],
-    buckets=(0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98),
+    buckets=_SCORES,
 )
 SHADOW_DIFFERENCE = Histogram(
     "livecordon_shadow_difference_score",
@@ -55,6 +71,7 @@ SPOOL_BYTES = Gauge(
 )
 SPOOL_FAILURES = Counter("livecordon_spool_failures_total", "Pieces of video that could not be kept for evidence.")
 WATCHERS = Gauge("livecordon_watchers", "Watcher processes that are ready.")
+WATCHERS_RESIDENT = Gauge("livecordon_watchers_resident_bytes", "Memory of all watcher processes.")
 WATCHERS_OUTDATED = Gauge("livecordon_watchers_outdated", "Watchers that another model's are about to replace.")
 MODEL_SWAPS = Counter("livecordon_model_swaps_total", "Requests to take another model into use.", ["outcome"])
 WATCHERS_RESERVED_CORES = Gauge(
@@ -73,7 +90,9 @@ STREAMS_QUARANTINED = Counter(
     "livecordon_streams_quarantined_total", "Streams given up because they kept killing their watcher."
 )
 
-DETECTIONS = Counter("livecordon_detections_total", "Detections raised.", ["severity"])
+STREAMS_GIVEN_UP = Gauge("livecordon_streams_given_up", "Live streams that are given up, and not watched.")
+
+DETECTIONS = Counter("livecordon_detections_total", "Detections raised.", ["label", "severity"])
 THRESHOLD = Gauge("livecordon_threshold_score", "Score that counts as a hit.", ["server", "app", "label", "severity"])
 THRESHOLD_HOURS = Gauge(
     "livecordon_threshold_learnt_hours",
@@ -87,6 +106,7 @@ THRESHOLD_FROZEN = Gauge(
 )
 THRESHOLD_CHANGES = Counter("livecordon_threshold_changes_total", "Learnt thresholds that came into force.", ["server"])
 INCIDENTS_OPEN = Gauge("livecordon_incidents_open", "Incidents that are not closed.")
+INCIDENTS = Gauge("livecordon_incidents", "Incidents that are not closed, by where they are.", ["protocol", "state"])
 TRANSITIONS = Counter("livecordon_transitions_total", "Protocol transitions.", ["reason"])
 DEADLINE_LAG = Histogram(
     "livecordon_deadline_lag_seconds",
@@ -94,9 +114,22 @@ DEADLINE_LAG = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
 )
 EFFECTS = Counter("livecordon_effects_total", "Effects that ended.", ["kind", "outcome"])
-DETECTION_TO_CUT = Histogram(
+ONSET_TO_CONTAINED = Histogram(
+    "livecordon_onset_to_contained_seconds",
+    "From the first frame of the first clip that counted for a detection to its stream off the air.",
+    ["route"],
+    buckets=_CONTAINMENT_S,
+)
+DETECTION_TO_CONTAINED = Histogram(
     "livecordon_detection_to_contained_seconds",
-    "From the detection that led to a cut to the cut verified.",
+    "From a detection to its stream off the air.",
+    ["route"],
+    buckets=_CONTAINMENT_S,
+)
+DECISION_TO_CONTAINED = Histogram(
+    "livecordon_decision_to_contained_seconds",
+    "From the decision to hold or cut a stream to the proof that it was done.",
+    ["kind"],
     buckets=(0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 30, 60),
 )
 PAUSED = Gauge("livecordon_paused", "1 while containment is paused, on any media server.")
@@ -106,6 +139,15 @@ SILENCES_ACTIVE = Gauge("livecordon_silences_active", "Silences of alerts in for
 ALERTS_SILENCED = Counter("livecordon_alerts_silenced_total", "Alerts that were not sent because of a silence.")
 REVIEWS_OVERDUE = Counter(
     "livecordon_reviews_overdue_total", "Reviews that nobody decided in time, passed on to the next group.", ["group"]
+)
+REVIEW_OVERDUE = Gauge(
+    "livecordon_review_overdue_seconds", "For how long the review that is most overdue has been so; 0 if none is."
+)
+REVIEW_SECONDS = Histogram(
+    "livecordon_review_seconds",
+    "From the question to a responder's decision.",
+    ["decision"],
+    buckets=(5, 10, 20, 30, 45, 60, 90, 120, 300, 600, 1800, 3600, 14400, 86400),
 )
 AUDIT_ENTRIES = Gauge("livecordon_audit_entries", "Number of the newest entry of the audit log.")
 AUDIT_HEAD_MISSING = Counter(
@@ -123,6 +165,11 @@ DELIVERIES = Counter("livecordon_deliveries_total", "Alert deliveries attempted.
 DELIVERIES_PENDING = Gauge("livecordon_deliveries_pending", "Alerts not yet delivered.", ["receiver"])
 DELIVERY_OLDEST = Gauge("livecordon_delivery_oldest_seconds", "Age of the oldest undelivered alert.", ["receiver"])
 DEAD_LETTERS = Gauge("livecordon_dead_letters", "Alerts that were given up.", ["receiver"])
+RECEIVER_CERTIFICATE = Gauge(
+    "livecordon_receiver_certificate_expiry_timestamp_seconds",
+    "When the certificate expires that a receiver showed last.",
+    ["receiver"],
+)
 RECEIVER_DISABLED = Gauge("livecordon_receiver_disabled", "1 while a receiver asked for no more alerts.", ["receiver"])
 
 GATE_DECISIONS = Counter("livecordon_gate_decisions_total", "Publish-gate answers.", ["decision"])
@@ -137,6 +184,21 @@ STRIKES_STANDING = Gauge("livecordon_strikes_standing", "Strikes that stand agai
 REPORTS = Counter("livecordon_reports_total", "Reports by users.", ["outcome"])
 STORE_FAILURES = Counter("livecordon_store_failures_total", "Store operations that failed.")
 STORE_UNWRITTEN = Gauge("livecordon_store_unwritten", "Decisions acted upon that the store has not taken yet.")
+STORE_SECONDS = Histogram(
+    "livecordon_store_seconds",
+    "Time that reads and writes of the store took, waiting for their turn included.",
+    ["operation"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+STORE_BYTES = Gauge("livecordon_store_bytes", "Size of the store on disk.")
+DISK_FREE = Gauge("livecordon_disk_free_bytes", "Room left where the daemon writes.", ["use"])
+DISK_SIZE = Gauge("livecordon_disk_size_bytes", "Size of the file systems on which the daemon writes.", ["use"])
+LOOP_LAG = Histogram(
+    "livecordon_loop_lag_seconds",
+    "How late the daemon's event loop woke from a sleep of a second.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+TIME = Gauge("livecordon_time_seconds", "The daemon's wall clock.")
 
 DROP_REASONS = ("superseded", "overload", "stopped", "thinned", "no_classifier")
 RESTART_REASONS = ("exit", "unresponsive", "seam", "fault")
@@ -147,15 +209,20 @@ HTTP_CODES = ("2xx", "3xx", "4xx", "5xx")
 GATE_ANSWERS = ("allow", "deny", "malformed", "error")
 REPORT_OUTCOMES = ("taken", "ended", "duplicate", "too_many", "unknown")
 DELIVERY_OUTCOMES = ("delivered", "failed", "throttled", "gone", "dead")
+WITHHELD = ("held", "contained")
+ROUTES = ("direct", "waited")
+STORE_OPERATIONS = ("read", "write")
+DISK_USES = ("store", "evidence", "spool")
 
 
 def initialise() -> None:
     """Create every combination of closed labels at zero, so that rates and absent-alerts work before the first event."""
     _initialise_models()
+    _initialise_containment()
+    for operation in STORE_OPERATIONS:
+        STORE_SECONDS.labels(operation)
     for freshness in Freshness:
         STREAMS.labels(freshness.value).set(0)
-    for severity in (Severity.REVIEW, Severity.ACT):
-        DETECTIONS.labels(severity.word)
     for kind, outcome in product(EffectKind, EffectOutcome):
         EFFECTS.labels(kind.value, outcome.value)
     for reason in DROP_REASONS:
@@ -171,6 +238,14 @@ def initialise() -> None:
         HTTP_REQUESTS.labels(area, code)
 
 
+def initialise_labels(labels: Iterable[str]) -> None:
+    """Create at zero what is counted for each of a model's labels."""
+    for label in labels:
+        SCORES.labels(label)
+        for severity in (Severity.REVIEW, Severity.ACT):
+            DETECTIONS.labels(label, severity.word)
+
+
 def _initialise_models() -> None:
     for outcome in SWAP_OUTCOMES:
         MODEL_SWAPS.labels(outcome)
@@ -180,3 +255,15 @@ def _initialise_models() -> None:
         SHADOW_VERDICTS.labels(level.word, acting, shadow)
     for role in ("acting", "shadow"):
         SHADOW_SCORES.labels(role)
+
+
+def _initialise_containment() -> None:
+    for how in WITHHELD:
+        STREAMS_WITHHELD.labels(how).set(0)
+    for route in ROUTES:
+        ONSET_TO_CONTAINED.labels(route)
+        DETECTION_TO_CONTAINED.labels(route)
+    for kind in (EffectKind.HOLD, EffectKind.CUT):
+        DECISION_TO_CONTAINED.labels(kind.value)
+    for decision in ReviewDecision:
+        REVIEW_SECONDS.labels(decision.value)

@@ -16,6 +16,7 @@ import structlog
 from yarl import URL
 
 from monitor.alerts.addresses import BlockedAddressError, Reach, connector
+from monitor.alerts.certificates import noting_certificates_of
 from monitor.alerts.port import Attempt, FailureReason, Outcome
 from monitor.alerts.schedule import parse_retry_after_s
 from monitor.clock import Clock
@@ -117,6 +118,7 @@ class Sender:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=connector(self._receiver.reach, connections=self._receiver.concurrency),
+            response_class=noting_certificates_of(self._receiver.name),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._receiver.timeout_s),
             headers={"User-Agent": USER_AGENT},

@@ -19,11 +19,13 @@ from monitor.daemon.discovery import Discovery
 from monitor.daemon.drills import Drills
 from monitor.daemon.evidence import kept_of, kept_video_of
 from monitor.daemon.gate import Gate
+from monitor.daemon.gauges import Gauges
 from monitor.daemon.keeper import Keeper
 from monitor.daemon.model_swap import ModelSwap
 from monitor.daemon.parts import Parts
 from monitor.daemon.people import People
 from monitor.daemon.performers import performers_of
+from monitor.daemon.promptness import Promptness
 from monitor.daemon.pulse import Pulse
 from monitor.daemon.reloading import Reload
 from monitor.daemon.services import Blocks, Incidents
@@ -117,11 +119,12 @@ class Daemon:
             on_model=self._on_model,
             on_shadow=self._shadow.take,
         )
+        self._promptness = Promptness(self._engine, clock)
         performers = performers_of(
             config, self._servers, clock, self._engine, people, on_cut=self._on_cut, evidence=self
         )
         self._runner = EffectRunner(
-            self._database, clock, sparing_drills(performers), self._engine.finish_effect, self._engine
+            self._database, clock, sparing_drills(performers), self._promptness.finish, self._engine
         )
         self._thresholds = Thresholds(
             rules=parts.rules,
@@ -146,6 +149,7 @@ class Daemon:
             on_change=self._changes.notify,
             thresholds=self._thresholds,
             strikes_of=self._strikes.of_live,
+            promptness=self._promptness,
         )
         self._barring = Barring(
             self._registry, self._servers, self._engine, self._doorkeeper, self._keeper, self._strikes, self._changes
@@ -169,6 +173,7 @@ class Daemon:
             database=self._database,
             clock=clock,
         )
+        self._gauges = Gauges(parts, self._engine, self._registry, self._database, clock)
         self._reload = Reload(
             parts, keeper=self._keeper, models=self._models, people=people, outbox=self._outbox, clock=clock
         )
@@ -237,6 +242,7 @@ class Daemon:
                         *self._people.loops(),
                         self._pulse.beat(notifier),
                         self._pulse.check_store(),
+                        self._gauges.run(),
                         self._announce(web, notifier, on_running),
                         *(discovery.probe() for discovery in self._discoveries.values()),
                         *(discovery.run() for discovery in self._discoveries.values()),
@@ -257,6 +263,7 @@ class Daemon:
             self._runner.wake()
             self._outbox.wake()
         self._people.changed()
+        self._promptness.decided(incident, decision)
         if not incident.record.drill:
             self._thresholds.incident_changed(incident.record)
         self._keeper.refresh_posture(incident.record.stream_id)

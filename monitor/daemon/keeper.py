@@ -12,6 +12,7 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.daemon.discovery import Changes, compare
+from monitor.daemon.promptness import Promptness
 from monitor.daemon.protocols import StreamRule
 from monitor.daemon.rulebook import Rulebook
 from monitor.daemon.streams import StreamRegistry, WatchedStream
@@ -21,7 +22,7 @@ from monitor.detect.persistence import DetectionRule, Detector, Raised
 from monitor.errors import MediaServerError
 from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import StreamContext
-from monitor.metrics import CLIP_LAG, CLIPS, DETECTIONS
+from monitor.metrics import CLIP_LAG, CLIPS, DETECTIONS, SCORES
 from monitor.protocol.definition import Definition
 from monitor.protocol.events import (
     DetectionCleared,
@@ -95,6 +96,7 @@ class Keeper:
         on_change: Callable[[], None],
         thresholds: Thresholds | None = None,
         strikes_of: Callable[[LiveStream], int] = lambda _live: 0,
+        promptness: Promptness | None = None,
     ) -> None:
         """Judge by `rules` (per label).
 
@@ -111,6 +113,7 @@ class Keeper:
             on_change: Called whenever a page would look different.
             thresholds: Whom to teach, and whose rules hold instead of `rules`.
             strikes_of: How many strikes stand against a publisher.
+            promptness: Who measures how fast streams go off the air.
         """
         self._registry = registry
         self._servers = servers
@@ -123,6 +126,7 @@ class Keeper:
         self._on_change = on_change
         self._thresholds = thresholds
         self._strikes_of = strikes_of
+        self._promptness = promptness or Promptness(engine, clock)
         self._for_watchers: WorkQueue = asyncio.Queue()
         self._for_incidents: WorkQueue = asyncio.Queue()
         self._listed_once: set[str] = set()
@@ -205,10 +209,14 @@ class Keeper:
         stream.last_arrived_at = arrived_at
         CLIPS.inc()
         CLIP_LAG.observe(self._now() - arrived_at)
+        for label in stream.detector.labels & scores.keys():
+            SCORES.labels(label).observe(scores[label])
+        clip_s = observation.clip_end_s - observation.clip_start_s
+        self._promptness.noticed(observation.stream_id, changes, clip_s=clip_s)
         for change in changes:
             event: Event
             if isinstance(change, Raised):
-                DETECTIONS.labels(change.severity.word).inc()
+                DETECTIONS.labels(change.label, change.severity.word).inc()
                 log.warning(
                     "detection_raised",
                     stream_id=observation.stream_id,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from monitor.daemon.thresholds import Thresholds
 from monitor.detect.persistence import DetectionRule
+from monitor.metrics import initialise_labels
 from monitor.vocabulary import StreamRef
 
 Rules = Mapping[str, DetectionRule]
@@ -18,6 +19,7 @@ class Rulebook:
         """Begin with one model, ``name@version``; `thresholds`, if any, know what was learnt from its scores."""
         self.model = model
         self._by_model = {model: rules}
+        initialise_labels(rules)
         self._thresholds = thresholds
 
     def adopt(self, model: str, rules: Rules) -> None:
@@ -25,6 +27,7 @@ class Rulebook:
         # Watchers with the model before may score for a while yet, but none with the one before that.
         self._by_model = {self.model: self._by_model[self.model], model: rules}
         self.model = model
+        initialise_labels(rules)
 
     def knows(self, model: str) -> bool:
         """Whether there are rules for the scores of this model."""

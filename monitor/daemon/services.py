@@ -23,6 +23,7 @@ from monitor.effects.strikes import Striking
 from monitor.evidence.package import packages_of
 from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import REVIEWS_TAKEN
+from monitor.metrics import REVIEW_SECONDS
 from monitor.policies import Policies
 from monitor.protocol.decision import Reason
 from monitor.protocol.events import Reviewed
@@ -106,7 +107,11 @@ class Incidents:
         reason: ReviewReason = ReviewReason.OTHER,
     ) -> ReviewResult:
         """Record a responder's decision and step the protocol; see the port."""
+        asked = self.engine.record_of(incident_id)
         result = await self.engine.review(incident_id, Reviewed(decision=decision, by=by, why=why, reason=reason))
+        if asked is not None and not asked.drill and result is not None and result.reason in REVIEWS_TAKEN:
+            waited_s = self.clock.now().timestamp() - asked.entered_at
+            REVIEW_SECONDS.labels(decision.value).observe(max(0.0, waited_s))
         async with self.database.reading() as connection:
             record = await incident_rows.load(connection, incident_id)
             standing = None

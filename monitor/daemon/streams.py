@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from monitor.config.watching import WatchSection
 from monitor.detect.persistence import Detector
-from monitor.metrics import STREAMS, VERDICT_AGE_MAX
+from monitor.metrics import STREAMS, STREAMS_WITHHELD, VERDICT_AGE, VERDICT_AGE_MAX
 from monitor.protocol.definition import Definition
 from monitor.servers.port import LiveStream
 from monitor.vocabulary import Freshness, Posture, StreamRef, WatchState
@@ -138,8 +138,11 @@ class StreamRegistry:
                 stream.told = freshness
                 changed.append(stream)
             if not stream.excused:
-                oldest_s = max(oldest_s, stream.verdict_age_s(now))
+                age_s = stream.verdict_age_s(now)
+                VERDICT_AGE.observe(age_s)
+                oldest_s = max(oldest_s, age_s)
         for freshness, count in counts.items():
             STREAMS.labels(freshness.value).set(count)
         VERDICT_AGE_MAX.set(oldest_s)
+        STREAMS_WITHHELD.labels("held").set(sum(stream.live.held for stream in self._streams.values()))
         return changed

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from monitor.vocabulary import Severity
@@ -87,12 +88,14 @@ class Raised:
 
     Attributes:
         score: That of the clip that tipped it, in [0, 1].
+        since_s: Time of the first of the clips that count as hits for it.
         threshold: The score from which clips count as hits for it.
     """
 
     label: str
     severity: Severity
     score: float
+    since_s: float = field(default=math.nan, compare=False)
     threshold: float = field(default=math.nan, compare=False)
 
 
@@ -127,6 +130,11 @@ class Detector:
         self._trackers = {label: _LabelTracker(rule, begin.get(label, Severity.NONE)) for label, rule in rules.items()}
         self._max_gap_s = max_gap_s
         self._last_s: float | None = None
+
+    @property
+    def labels(self) -> AbstractSet[str]:
+        """The labels that are judged."""
+        return self._trackers.keys()
 
     @property
     def severities(self) -> dict[str, Severity]:
@@ -202,7 +210,9 @@ class Detector:
             before = tracker.severity
             after = tracker.observe(time_s, score)
             if after > before:
-                changes.append(Raised(label, after, score, threshold=tracker.threshold_of(after)))
+                changes.append(
+                    Raised(label, after, score, since_s=tracker.raised_by_s, threshold=tracker.threshold_of(after))
+                )
             elif after < before:
                 changes.append(Cleared(label, after))
         return tuple(changes)
@@ -211,7 +221,7 @@ class Detector:
 class _LabelTracker:
     """Windows and severity of one label."""
 
-    __slots__ = ("_act", "_clear_after_s", "_last_hit_s", "_last_s", "_review", "severity")
+    __slots__ = ("_act", "_clear_after_s", "_last_hit_s", "_last_s", "_review", "raised_by_s", "severity")
 
     def __init__(self, rule: DetectionRule, severity: Severity) -> None:
         self._review = _LevelTracker(rule.review, rule.clear_ratio, rule.clear_after_s)
@@ -219,6 +229,7 @@ class _LabelTracker:
         self._clear_after_s = rule.clear_after_s
         self._last_hit_s: float | None = None
         self._last_s = 0.0
+        self.raised_by_s = math.nan
         self.severity = severity
 
     @property
@@ -253,6 +264,7 @@ class _LabelTracker:
         risen = Severity.ACT if self._act.met else Severity.REVIEW if self._review.met else Severity.NONE
         if risen > self.severity:
             self.severity = risen
+            self.raised_by_s = (self._act if risen is Severity.ACT else self._review).first_hit_s
         elif self.severity > Severity.NONE and self._review.quiet_long_enough:
             self._clear_to(Severity.NONE)
         elif self.severity > Severity.REVIEW and self._act.quiet_long_enough:
@@ -275,7 +287,7 @@ class _LevelTracker:
     def __init__(self, rule: LevelRule, clear_ratio: float, clear_after_s: float) -> None:
         self.rule = rule
         self.hits = 0
-        self._window: deque[float] = deque()
+        self._window: deque[tuple[float, float]] = deque()  # time and score
         self._quiet_below = rule.threshold * clear_ratio
         self._clear_after_s = clear_after_s
         self._quiet_since_s: float | None = None
@@ -286,14 +298,18 @@ class _LevelTracker:
         return self.hits >= self.rule.hits
 
     @property
+    def first_hit_s(self) -> float:
+        return next(time_s for time_s, score in self._window if score >= self.rule.threshold)
+
+    @property
     def quiet_long_enough(self) -> bool:
         return self._quiet_since_s is not None and self._last_s - self._quiet_since_s >= self._clear_after_s
 
     def add(self, time_s: float, score: float) -> None:
-        self._window.append(score)
+        self._window.append((time_s, score))
         self.hits += score >= self.rule.threshold
         if len(self._window) > self.rule.of:
-            self.hits -= self._window.popleft() >= self.rule.threshold
+            self.hits -= self._window.popleft()[1] >= self.rule.threshold
         self._last_s = time_s
         if score >= self._quiet_below:
             self._quiet_since_s = None
@@ -302,15 +318,15 @@ class _LevelTracker:
 
     def use(self, rule: LevelRule, clear_ratio: float) -> None:
         self.rule = rule
-        self.hits = sum(score >= rule.threshold for score in self._window)
+        self.hits = sum(score >= rule.threshold for _, score in self._window)
         self._quiet_below = rule.threshold * clear_ratio
         self._quiet_since_s = None
 
     def go_on_from(self, before: _LevelTracker) -> None:
         # Scores of two models do not compare; that a clip was a hit does. Thresholds are above 0 and at most 1.
-        hits = [score >= before.rule.threshold for score in before._window]
-        self._window.extend(float(hit) for hit in hits[-self.rule.of :])
-        self.hits = sum(hits[-self.rule.of :])
+        hits = [(time_s, float(score >= before.rule.threshold)) for time_s, score in before._window][-self.rule.of :]
+        self._window.extend(hits)
+        self.hits = sum(hit > 0 for _, hit in hits)
         self._quiet_since_s, self._last_s = before._quiet_since_s, before._last_s
 
     def forget_hits(self) -> None:

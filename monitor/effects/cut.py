@@ -11,7 +11,6 @@ from monitor.clock import Clock
 from monitor.effects.patience import Patience
 from monitor.effects.port import EffectResult
 from monitor.errors import MediaServerError, StoreError
-from monitor.metrics import DETECTION_TO_CUT
 from monitor.servers.port import MediaServer
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
@@ -114,7 +113,6 @@ class CutPerformer:
 
     def _verified(self, effect: EffectRecord, incident: IncidentRecord, *, commands: int, dropped: int) -> EffectResult:
         elapsed_s = max(0.0, self._clock.now().timestamp() - effect.requested_at)
-        DETECTION_TO_CUT.observe(elapsed_s)
         for_s = effect.parameters.get("for_s")
         self._on_cut(incident, None if for_s is None else float(for_s))
         detail = {"commands": commands, "dropped": dropped, "seconds": round(elapsed_s, 3)}

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from monitor.errors import StoreError
+from monitor.metrics import STORE_SECONDS
 from monitor.store.migrating import migrate
 from monitor.store.one_hop import run_in_one_hop
 from monitor.store.postgres import PostgresBackend
@@ -121,14 +122,16 @@ class Database:
             StoreError: the database refused, or another daemon has claimed it (`reason` ``in_use``); nothing of the
                 transaction was kept. Where the connection broke at the commit (``unreachable``), it may have been.
         """
-        async with self._write_lock:
-            try:
-                async with self.engine.begin() as connection:
-                    if isinstance(self._backend, PostgresBackend):
-                        await self._wait_turn(connection)
-                    yield connection
-            except SQLAlchemyError as error:
-                raise self._refusal("write", error) from (error if isinstance(self._backend, SqliteBackend) else None)
+        with STORE_SECONDS.labels("write").time():
+            async with self._write_lock:
+                try:
+                    async with self.engine.begin() as connection:
+                        if isinstance(self._backend, PostgresBackend):
+                            await self._wait_turn(connection)
+                        yield connection
+                except SQLAlchemyError as error:
+                    refusal = self._refusal("write", error)
+                    raise refusal from (error if isinstance(self._backend, SqliteBackend) else None)
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
         """Run `work` in a write transaction that it may share with others; durable on return.
@@ -154,11 +157,24 @@ class Database:
         Raises:
             StoreError: the database refused.
         """
-        try:
-            async with self.engine.connect() as connection:
-                yield await connection.execution_options(livecordon_read_only=True)
-        except SQLAlchemyError as error:
-            raise self._refusal("read", error) from (error if isinstance(self._backend, SqliteBackend) else None)
+        with STORE_SECONDS.labels("read").time():
+            try:
+                async with self.engine.connect() as connection:
+                    yield await connection.execution_options(livecordon_read_only=True)
+            except SQLAlchemyError as error:
+                raise self._refusal("read", error) from (error if isinstance(self._backend, SqliteBackend) else None)
+
+    async def size_bytes(self) -> int:
+        """Return how much room the store takes on its disk.
+
+        Raises:
+            StoreError: nobody knows.
+        """
+        if isinstance(self._backend, SqliteBackend):
+            return await asyncio.to_thread(self._backend.size_bytes)
+        async with self.reading() as connection:
+            size: int = (await connection.execute(text("SELECT pg_database_size(current_database())"))).scalar_one()
+        return size
 
     async def check_writable(self) -> None:
         """Write something harmless, so that a full or read-only disk is noticed before an incident needs it.

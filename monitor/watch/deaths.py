@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
@@ -12,6 +13,9 @@ from monitor.vocabulary import WatchState
 from monitor.watch.child import Ending, WatcherChild
 from monitor.watch.messages import WatcherFault
 from monitor.watch.roster import Roster
+
+GIVEN_UP_REASON: Final = "quarantined"
+"""Why a stream that was given up has failed."""
 
 log = structlog.get_logger()
 
@@ -114,7 +118,7 @@ class Deaths:
         if given_up is not None:
             metrics.STREAMS_QUARANTINED.inc()
             log.error("stream_given_up", stream_id=given_up)
-            self.roster.tell(given_up, WatchState.FAILED, "quarantined", "it ended every watcher that read it")
+            self.roster.tell(given_up, WatchState.FAILED, GIVEN_UP_REASON, "it ended every watcher that read it")
 
     def _mourn(self, child: WatcherChild, ending: Ending, orphans: tuple[str, ...]) -> None:
         """Say what happened to a process and to its streams; they are not placed anew yet."""

@@ -64,6 +64,8 @@ def count_more(child: WatcherChild, stats: WatcherStats) -> None:
     metrics.SHADOW_CLIPS.labels("scored").inc(max(0, stats.shadow_scored - past.shadow_scored))
     metrics.SHADOW_CLIPS.labels("dropped").inc(max(0, stats.shadow_dropped - past.shadow_dropped))
     metrics.SHADOW_CPU.inc(max(0.0, stats.shadow_cpu_s - past.shadow_cpu_s))
+    metrics.DECODE_CPU.inc(max(0.0, stats.decode_cpu_s - past.decode_cpu_s))
+    metrics.INFERENCE_SECONDS.inc(max(0.0, stats.inference_s - past.inference_s))
     if stats.shadow_trouble and not past.shadow_trouble:
         metrics.SHADOW_FAILURES.inc()
     for reason in metrics.DROP_REASONS:
@@ -72,7 +74,8 @@ def count_more(child: WatcherChild, stats: WatcherStats) -> None:
 
 
 def show_room(views: Sequence[WatcherView]) -> None:
-    """Put what is reserved, and what there is to reserve, into the metrics."""
+    """Put what is reserved, what there is to reserve, and what watchers take into the metrics."""
+    metrics.WATCHERS_RESIDENT.set(sum(view.stats.resident_bytes for view in views if view.stats is not None))
     sharing = [view for view in views if view.ready and not view.spare and not view.quarantine]
     metrics.WATCHERS_RESERVED_CORES.set(sum(view.reserved_cores for view in sharing))
     metrics.WATCHERS_CAPACITY_CORES.set(sum(view.capacity_cores for view in sharing))

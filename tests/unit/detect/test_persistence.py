@@ -324,3 +324,14 @@ def test_long_enough_above_act_is_always_raised(rule: DetectionRule, clips: list
 
     assert detector.severities == {"fight": ACT}
     assert detector.suspicious
+
+
+def test_a_detection_says_since_when() -> None:
+    detector = fresh()
+    changes: list[Raised | Cleared] = []
+    for number, score in enumerate([QUIET, LOUD, QUIET, LOUD, LOUD, GRAVE, GRAVE, GRAVE, GRAVE]):
+        changes += detector.observe(100 + number, {"fight": score})
+    assert [(change.severity, change.since_s) for change in changes if isinstance(change, Raised)] == [
+        (REVIEW, 101),
+        (ACT, 105),
+    ]

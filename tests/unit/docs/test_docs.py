@@ -25,7 +25,7 @@ from monitor.config.models import Config
 from monitor.config.reference import setting_paths
 from monitor.protocol.decision import Reason
 from monitor.shipped import models_dir, protocols_dir
-from monitor.vocabulary import AlertEvent, EffectKind, EffectOutcome, Freshness, Severity
+from monitor.vocabulary import AlertEvent, EffectKind, EffectOutcome, Freshness, ReviewDecision, Severity
 from monitor.web import gate
 from monitor.web.app import MAIN_ROUTES
 from tests.fakes.checkout import ROOT, checked_in_files
@@ -90,6 +90,13 @@ def _info_labels(name: str) -> set[str]:
         ("livecordon_watcher_restarts_total", metrics.RESTART_REASONS),
         ("livecordon_model_swaps_total", metrics.SWAP_OUTCOMES),
         ("livecordon_detections_total", [Severity.REVIEW.word, Severity.ACT.word]),
+        ("livecordon_streams_withheld", metrics.WITHHELD),
+        ("livecordon_onset_to_contained_seconds", metrics.ROUTES),
+        ("livecordon_detection_to_contained_seconds", metrics.ROUTES),
+        ("livecordon_decision_to_contained_seconds", [EffectKind.HOLD, EffectKind.CUT]),
+        ("livecordon_review_seconds", ReviewDecision),
+        ("livecordon_store_seconds", metrics.STORE_OPERATIONS),
+        ("livecordon_disk_free_bytes", metrics.DISK_USES),
         ("livecordon_effects_total", [*EffectKind, *EffectOutcome]),
         ("livecordon_deliveries_total", {*metrics.DELIVERY_OUTCOMES, *Outcome}),
         ("livecordon_gate_decisions_total", metrics.GATE_ANSWERS),
@@ -111,7 +118,8 @@ def test_every_reason_of_a_transition_is_documented() -> None:
 def test_every_metric_is_kept_up_to_date_somewhere() -> None:
     code = "\n".join(path.read_text() for path in (ROOT / "monitor").rglob("*.py") if path.name != "metrics.py")
     constants = {key for key, value in vars(metrics).items() if type(value) in METRIC_TYPES}
-    unused = {name for name in constants if not re.search(rf"\b{name}\b(?!,|$)[^\n]*\.(inc|set|observe|info)\(", code)}
+    feeding = r"\b(?!,|$)[^\n]*\.(inc|set|set_function|observe|info|time)\("
+    unused = {name for name in constants if not re.search(rf"\b{name}{feeding}", code)}
     assert unused == set()
 
 
