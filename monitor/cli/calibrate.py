@@ -20,7 +20,7 @@ from monitor.config.models import Config
 from monitor.daemon.place import store_place
 from monitor.daemon.thresholds import applications_of
 from monitor.daemon.thresholds_of_model import basis_of
-from monitor.detect.budget import Tally
+from monitor.detect.budget import Standing, Tally
 from monitor.detect.learning import Key
 from monitor.detect.persistence import DetectionRule
 from monitor.detect.rules import rules_for
@@ -148,12 +148,15 @@ def _from_store(
         raise StoreError(f"{place}: there is no store; name files, or run the daemon first", reason="open_failed")
     rows, known = asyncio.run(_read(place))
     basis = basis_of(rules, digest)
-    tallies = {
-        Key((row.server, row.app), row.label, Severity.from_word(row.severity)): tally
-        for row in rows
-        if row.basis == basis and (tally := Tally.from_dict(row.tally)) is not None
-    }
-    found = suggest_learnt(tallies, budgets, rules, known, applications_of(config))
+    tallies, in_force = {}, {}
+    for row in rows:
+        tally = Tally.from_dict(row.tally)
+        if row.basis == basis and tally is not None:
+            key = Key((row.server, row.app), row.label, Severity.from_word(row.severity))
+            tallies[key], standing = tally, Standing(**row.standing)
+            if standing.first is not None:
+                in_force[key] = standing.threshold
+    found = suggest_learnt(tallies, budgets, rules, known, applications=applications_of(config), in_force=in_force)
     if not found:
         raise LivecordonError(
             "the store holds nothing that was counted with this model and these rules: set detection.review.budget, "

@@ -178,7 +178,7 @@ class Thresholds:
         now = self._now()
         for one in self._by_model.values():
             one.learning.settle(now)
-        before = {key: standing for key, (standing, _) in current.learning.states.items()}
+        before = current.learning.states
         changes = current.learning.reckon(now)
         rows = current.rows(now)
 
@@ -198,8 +198,8 @@ class Thresholds:
             await self._database.write(write)
         except StoreError as error:
             log.warning("thresholds_not_stored", reason=error.reason)
-            for key, (_, tally) in current.learning.states.items():
-                current.learning.restore(key, before[key], tally, now)
+            for key, (standing, tally) in before.items():
+                current.learning.restore(key, standing, tally, now)
             return
         for change in changes:
             metrics.THRESHOLD_CHANGES.labels(change.key.group[0]).inc()

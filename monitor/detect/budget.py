@@ -39,7 +39,7 @@ HALF_LIFE_DAYS: Final = 14.0
 
 FIRST_FALL: Final = 2.0
 FIRST_RISE: Final = 3.0
-"""How far below and above the default the first learnt threshold may lie, in log-odds."""
+"""How far below the default a learnt threshold may come, and how far above it the first one may lie, in log-odds."""
 
 DRIFT: Final = 1.0
 """How far from the first learnt threshold any later one may lie, in log-odds."""
@@ -48,6 +48,7 @@ PER_DAY: Final = 0.25
 """How far a threshold moves in a day, in log-odds, once one has been learnt."""
 
 _DAY_S: Final = 86400.0
+_SAME: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class Standing:
 
     Attributes:
         log_odds: Where it lies.
-        first: Where the first learnt one lay; None while the default is in force.
+        first: Where the first learnt one lay, or where it came to on its way down from the default; None while that is in force.
         moved_at: Unix time since when it lies where it does.
         frozen: What was learnt lies outside the bounds, so that the threshold stays where it is until a person looks.
         extrapolated: As in `Choice`.
@@ -188,8 +189,15 @@ def move(standing: Standing, tally: Tally, budget_per_h: float, default: float, 
     """Return the threshold that is in force from now on.
 
     It goes up as far as ordinary streams alone ask, and down only as far as the budget would also hold if everything doubtful
-    had been ordinary. The first one learnt takes the default's place at once, within `FIRST_FALL` and `FIRST_RISE`. Later ones
-    move by at most `PER_DAY`, and not at all (`frozen`) while what was learnt lies further than `DRIFT` from the first.
+    had been ordinary. The first one learnt takes the default's place at once if it is a higher one, within `FIRST_RISE`.
+
+    Downwards it goes by steps of `PER_DAY`, one a day at most, beginning with the default, and only by what was counted: below
+    the threshold in force streams are not looked at as closely as they would be, so what would be raised there is known for
+    the next step at best. Whoever keeps the tally begins a new one after each fall (see `is_fall`).
+
+    Later rises are by at most `PER_DAY` a day, as far as the default always, and otherwise no further than `DRIFT` above the
+    first. Falls end `FIRST_FALL` below the default, or `DRIFT` below a first that lay above it. Where more is asked for than
+    that, the threshold stays where it is: `frozen`.
 
     Args:
         standing: What is in force.
@@ -201,17 +209,39 @@ def move(standing: Standing, tally: Tally, budget_per_h: float, default: float, 
     least, most = choose(tally, budget_per_h), choose(tally.with_doubt(), budget_per_h)
     if least is None or most is None:
         return standing
+    begin = log_odds_of(default)
     wanted = min(max(standing.log_odds, least.log_odds), max(least.log_odds, most.log_odds))
+    if wanted < standing.log_odds - _SAME:
+        return standing if most.extrapolated else _fallen(standing, wanted, begin, now)
     extrapolated = least.extrapolated
     if standing.first is None:
-        begin = log_odds_of(default)
-        kept = min(max(wanted, begin - FIRST_FALL), begin + FIRST_RISE)
+        kept = min(wanted, begin + FIRST_RISE)
         return Standing(kept, first=kept, moved_at=now, frozen=kept != wanted, extrapolated=extrapolated)
-    if abs(wanted - standing.first) > DRIFT + 1e-9:
-        return replace(standing, frozen=True, extrapolated=extrapolated)
+    if wanted > max(standing.first + DRIFT, begin) + _SAME:
+        if standing.log_odds > begin - STEP:
+            return replace(standing, frozen=True, extrapolated=extrapolated)
+        wanted = begin
     # A daemon that was away for a month has not watched for a month.
     days = min(max(now - standing.moved_at, 0.0) / _DAY_S, 1.0)
-    step = max(min(wanted - standing.log_odds, PER_DAY * days), -PER_DAY * days)
-    if abs(step) < STEP - 1e-9:
+    step = min(wanted - standing.log_odds, PER_DAY * days)
+    if step < STEP - _SAME:
         return replace(standing, frozen=False, extrapolated=extrapolated)
     return replace(standing, log_odds=standing.log_odds + step, moved_at=now, frozen=False, extrapolated=extrapolated)
+
+
+def is_fall(before: Standing, after: Standing) -> bool:
+    """Whether a lower threshold came into force: what was counted under the one before says too little of those below."""
+    return after.log_odds < before.log_odds - _SAME
+
+
+def _fallen(standing: Standing, wanted: float, begin: float, now: float) -> Standing:
+    first = begin if standing.first is None else standing.first
+    lowest = first - DRIFT if first > begin + _SAME else begin - FIRST_FALL
+    lower = standing.log_odds - PER_DAY
+    if lower < lowest - _SAME:
+        return replace(standing, frozen=wanted < lowest - _SAME, extrapolated=False)
+    # The default has been in force for longer than a day, as far as anybody knows.
+    rested = standing.first is None or now - standing.moved_at >= _DAY_S
+    if wanted > lower + _SAME or not rested:
+        return replace(standing, frozen=False, extrapolated=False)
+    return Standing(lower, first=min(first, lower) if first <= begin + _SAME else first, moved_at=now)

@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from monitor.detect.budget import Standing, Tally, move
+from monitor.detect.budget import Standing, Tally, is_fall, move
 from monitor.detect.ladder import RUNGS, Bools, EpisodeCounter, Floats, log_odds_of
 from monitor.detect.persistence import DetectionRule, LevelRule
 from monitor.vocabulary import Severity
@@ -190,7 +190,11 @@ class ThresholdLearning:
                 del self._streams[stream_id]
 
     def reckon(self, now: float) -> list[Change]:
-        """Bring thresholds up to date with what was learnt; return those that changed."""
+        """Bring thresholds up to date with what was learnt; return those that changed.
+
+        Where one has fallen, counting begins anew: what lies below the threshold in force is not looked at closely enough to
+        be counted rightly.
+        """
         changes = []
         for key in sorted(self._tallies):
             days = (now - self._faded_at.get(key, now)) / _DAY_S
@@ -201,6 +205,8 @@ class ThresholdLearning:
             self._standings[key] = after
             if (after.log_odds, after.frozen, after.first) != (before.log_odds, before.frozen, before.first):
                 changes.append(Change(key, before, after, tally.hours))
+            if is_fall(before, after):
+                self._tallies[key] = Tally.empty()
         return changes
 
     def _kinds(self) -> Iterable[_Kind]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from monitor.detect.budget import FIRST_FALL, Tally, choose, hours_counted, hours_needed
+from monitor.detect.budget import FIRST_FALL, PER_DAY, Tally, choose, hours_counted, hours_needed
 from monitor.detect.ladder import EpisodeCounter, log_odds_of, score_of
 from monitor.detect.learning import Key
 from monitor.detect.persistence import DetectionRule
@@ -38,7 +38,7 @@ class Suggestion:
         group: Media server and application; empty where files were given.
         budget: Detections allowed per 1,000 stream-hours.
         hours: Stream-hours seen.
-        current: The threshold in the configuration, or the model's own.
+        current: The threshold in force: learnt, or in the configuration, or the model's own.
         current_rate: Detections there; None without any hours.
         threshold: The one suggested; None where the hours cannot show that the budget holds.
         rate: Detections there.
@@ -124,6 +124,8 @@ def suggest(
     budget_per_h: float,
     rule: DetectionRule,
     incidents: Sequence[IncidentRecord] = (),
+    *,
+    in_force: float | None = None,
 ) -> Suggestion:
     """Return what was seen, and the threshold that keeps the budget, if so much can be said.
 
@@ -131,14 +133,16 @@ def suggest(
         key: Media server and application (or nothing), label and severity.
         tally: Ordinary streams.
         budget_per_h: Detections allowed per stream-hour.
-        rule: In force now.
+        rule: What the configuration says.
         incidents: Those of this group; ones that nobody decided are not looked at.
+        in_force: The threshold with which the daemon watched while it counted; None where files were counted.
     """
     group, label, severity = key
-    current = (rule.act if severity is Severity.ACT else rule.review).threshold
+    current = (rule.act if severity is Severity.ACT else rule.review).threshold if in_force is None else in_force
     choice = choose(tally, budget_per_h)
-    # Far below, a detection stands nearly all the time, and that is few detections too.
-    lowest = log_odds_of(current) - FIRST_FALL
+    # Far below, a detection stands nearly all the time, and that is few detections too. And below the threshold in force a
+    # daemon does not look as closely as it would with a lower one, so that it counts too few.
+    lowest = log_odds_of(current) - (FIRST_FALL if in_force is None else PER_DAY)
     threshold = None if choice is None else score_of(max(choice.log_odds, lowest))
     confirmed = [
         one
@@ -169,7 +173,9 @@ def suggest_learnt(
     budgets: Mapping[Severity, float],
     rules: Mapping[str, DetectionRule],
     incidents: Sequence[IncidentRecord],
+    *,
     applications: Mapping[str, Sequence[str]],
+    in_force: Mapping[Key, float],
 ) -> list[Suggestion]:
     """Return a suggestion for every group that a daemon has learnt from, for each budget.
 
@@ -179,6 +185,7 @@ def suggest_learnt(
         rules: In force without learning.
         incidents: All that are known.
         applications: The applications that each server's entry names.
+        in_force: Thresholds that were learnt.
     """
     found = []
     for key, tally in sorted(tallies.items()):
@@ -190,9 +197,11 @@ def suggest_learnt(
                 for one in incidents
                 if one.server == server and (one.app == app if app in named else one.app not in named)
             ]
-            found.append(
-                suggest((key.group, key.label, key.severity), tally, budgets[key.severity], rules[key.label], own)
-            )
+            rule = rules[key.label]
+            default = (rule.act if key.severity is Severity.ACT else rule.review).threshold
+            threshold = in_force.get(key, default)
+            own_key = (key.group, key.label, key.severity)
+            found.append(suggest(own_key, tally, budgets[key.severity], rule, own, in_force=threshold))
     return found
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from monitor.classify.package import load_package
 from monitor.cli.main import EXIT_FAILED, EXIT_USAGE, main
 from monitor.config.loading import load_config
 from monitor.daemon.thresholds_of_model import basis_of
-from monitor.detect.budget import Tally
-from monitor.detect.ladder import RUNGS
+from monitor.detect.budget import Standing, Tally
+from monitor.detect.ladder import RUNGS, log_odds_of
 from monitor.detect.rules import rules_for
 from monitor.store import thresholds
 from monitor.store.database import Database
@@ -42,7 +43,7 @@ def call(site: Path, *more: str) -> int:
     return main(["calibrate", "--config", str(site / "config.yaml"), *more])
 
 
-def put(site: Path, hours: float, *, model: str | None = None) -> None:
+def put(site: Path, hours: float, *, model: str | None = None, standing: Standing | None = None) -> None:
     """Store what a daemon would have learnt."""
     package = load_package(site / "model")
     config = load_config(site / "config.yaml", {}).config
@@ -53,7 +54,7 @@ def put(site: Path, hours: float, *, model: str | None = None) -> None:
             label="bright",
             severity="review",
             basis=basis_of(rules_for(config.detection, package), model or package.score_digest),
-            standing={},
+            standing=asdict(standing or Standing(log_odds_of(0.8))),
             tally=Tally(hours, hours * np.exp(-1.5 * (np.arange(RUNGS) * 0.1 - 4)), np.zeros(RUNGS)).to_dict(),
             saved_at=1.0,
         )
@@ -85,6 +86,17 @@ def test_what_was_learnt_gives_a_threshold_to_paste(site: Path, capsys: pytest.C
     (one,) = json.loads(capsys.readouterr().out)["suggestions"]
     assert one["hours"] == 1000
     assert one["per_1000_h"]["low"] < 20 < one["per_1000_h"]["high"]
+
+
+def test_below_what_was_in_force_only_the_next_step_is_suggested(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The budget would hold from 0.93 on; but streams were watched with 0.98.
+    put(site, 1000.0, standing=Standing(log_odds_of(0.98), first=log_odds_of(0.98)))
+    assert call(site, *BUDGET, "--json") == 0
+    (one,) = json.loads(capsys.readouterr().out)["suggestions"]
+    assert one["current"] == pytest.approx(0.98)
+    assert log_odds_of(one["threshold"]) == pytest.approx(log_odds_of(0.98) - 0.25)
 
 
 def test_another_models_counts_are_not_used(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from monitor.detect.budget import (
     choose,
     hours_counted,
     hours_needed,
+    is_fall,
     move,
 )
 from monitor.detect.ladder import LADDER, RUNGS, log_odds_of, rung_log_odds
@@ -122,15 +123,46 @@ def test_one_loud_tail_is_not_reckoned_to_the_end_of_the_world() -> None:
     assert choice.log_odds == pytest.approx(rung_log_odds(60), abs=1.4)
 
 
-def test_the_first_threshold_comes_at_once_and_within_bounds() -> None:
+def test_the_first_threshold_comes_at_once_where_it_is_higher_and_within_bounds() -> None:
     default = 0.5
     learnt = move(Standing(log_odds_of(default)), falling(1000, 1), TWENTY, default, 10.0)
     assert learnt.first == learnt.log_odds == pytest.approx(2.6, abs=0.11)
     assert not learnt.frozen
-    for per_hour, bound in ((1e6, FIRST_RISE), (1e-9, -FIRST_FALL)):
-        far = move(Standing(log_odds_of(default)), falling(1000, per_hour), TWENTY, default, 10.0)
-        assert far.log_odds == pytest.approx(bound)
-        assert far.frozen
+    far = move(Standing(log_odds_of(default)), falling(1000, 1e6), TWENTY, default, 10.0)
+    assert far.log_odds == pytest.approx(FIRST_RISE)
+    assert far.frozen
+
+
+def test_it_comes_down_from_the_default_step_by_step_and_so_far() -> None:
+    default, now = 0.9, 100 * DAY_S
+    begin = log_odds_of(default)
+    standing, quiet = Standing(begin), falling(1000, 1e-9)
+    lay = []
+    for _ in range(20):
+        before, standing = standing, move(standing, quiet, TWENTY, default, now)
+        assert is_fall(before, standing) == (before.log_odds > standing.log_odds)
+        assert standing.first == standing.log_odds
+        # No second step within the day.
+        assert move(standing, quiet, TWENTY, default, now + 60).log_odds == standing.log_odds
+        lay.append(round(begin - standing.log_odds, 6))
+        now += DAY_S
+    assert lay[:8] == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]
+    assert set(lay[8:]) == {FIRST_FALL}
+    assert standing.frozen
+    # Up again as far as the default, which nobody had to teach, although that lies further off than later ones may.
+    for _ in range(20):
+        standing = move(standing, falling(1000, 0.45), TWENTY, default, now)
+        now += DAY_S
+    assert standing.log_odds == pytest.approx(begin, abs=PER_DAY)
+    assert not standing.frozen
+    assert move(standing, falling(1000, 200.0), TWENTY, default, now).frozen
+
+
+def test_it_does_not_come_down_by_what_was_only_reckoned() -> None:
+    default = 0.9
+    standing = Standing(log_odds_of(default))
+    assert move(standing, falling(249, 0.01), TWENTY, default, DAY_S) == standing
+    assert move(standing, falling(251, 0.01), TWENTY, default, DAY_S).log_odds < standing.log_odds
 
 
 def test_nothing_moves_before_enough_was_seen() -> None:
@@ -151,7 +183,22 @@ def test_no_drift_however_long_leads_further_than_its_bounds(days: list[tuple[fl
         assert abs(standing.log_odds - first) <= PER_DAY * now / DAY_S + 1e-9
         assert abs(standing.log_odds - first) <= DRIFT + 1e-9
         assert standing.first == first
-        assert log_odds_of(default) - FIRST_FALL <= first <= log_odds_of(default) + FIRST_RISE
+        assert log_odds_of(default) <= first <= log_odds_of(default) + FIRST_RISE
+
+
+@given(st.lists(st.tuples(st.floats(1e-6, 1e4), st.floats(0, 20)), max_size=40))
+def test_below_the_default_no_drift_leads_out_of_its_bounds(days: list[tuple[float, float]]) -> None:
+    default, now = 0.9, 100 * DAY_S
+    begin = log_odds_of(default)
+    standing = move(Standing(begin), falling(1000, 1e-6), TWENTY, default, now)
+    for per_hour, days_later in days:
+        now += days_later * DAY_S
+        before, standing = standing, move(standing, falling(1000, per_hour), TWENTY, default, now)
+        assert abs(standing.log_odds - before.log_odds) <= PER_DAY + 1e-9
+        assert standing.first is not None
+        assert before.first is not None
+        assert begin - FIRST_FALL - 1e-9 <= standing.first <= before.first < begin
+        assert standing.first - 1e-9 <= standing.log_odds <= max(begin, standing.first + DRIFT) + 1e-9
 
 
 def test_it_freezes_outside_and_thaws_when_the_world_is_as_it_was() -> None:

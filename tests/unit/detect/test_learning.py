@@ -131,6 +131,18 @@ def test_thresholds_come_into_force_for_their_group_alone_and_act_never_falls_be
     assert school.rules_for(("edge", "other")) == RULES
 
 
+def test_after_a_fall_counting_begins_anew() -> None:
+    school = learning()
+    school.restore(KEY, Standing(log_odds_of(0.6)), school_tally(1e-6), 1000.0)
+    (change,) = school.reckon(1000.0)
+    assert change.after.log_odds == pytest.approx(log_odds_of(0.6) - 0.25)
+    assert change.hours == 1000
+    standing, tally = school.states[KEY]
+    assert standing == change.after
+    assert (tally.hours, tally.episodes.sum()) == (0, 0)
+    assert school.reckon(2000.0) == []
+
+
 def test_a_restart_goes_on_where_it_stopped_and_forgets_what_is_not_asked_for() -> None:
     first = learning()
     first.restore(KEY, Standing(0.4), school_tally(1.0), 0.0)

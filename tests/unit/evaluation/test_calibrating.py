@@ -92,6 +92,6 @@ def test_what_people_decided_says_what_a_suggestion_would_risk() -> None:
         incident(0.6, "confirm", app="news"),
     ]
     tallies = {Key(("edge", "*"), "violence", severity): falling(1000) for severity in (REVIEW, ACT)}
-    (found,) = suggest_learnt(tallies, {REVIEW: BUDGET}, RULES, known, {"edge": ("news",)})
+    (found,) = suggest_learnt(tallies, {REVIEW: BUDGET}, RULES, known, applications={"edge": ("news",)}, in_force={})
     assert (found.confirmed, found.confirmed_below, found.dismissed) == (2, 1, 1)
     assert found.group == ("edge", "*")
