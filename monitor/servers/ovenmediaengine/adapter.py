@@ -177,8 +177,7 @@ class OvenMediaEngineMediaServer:
 
     async def _streams(self, vhost: str, app: str) -> list[StreamRef]:
         name = qualified(vhost, app, default=DEFAULT_VHOST)
-        names = await self._names(f"vhosts/{segment(vhost)}/apps/{segment(app)}/streams")
-        return [StreamRef(self.name, name, stream) for stream in names]
+        return [StreamRef(self.name, name, stream) for stream in await self._names(_list_address(vhost, app))]
 
     async def _detailed(self, ref: StreamRef) -> list[LiveStream]:
         try:
@@ -191,7 +190,8 @@ class OvenMediaEngineMediaServer:
 
     async def _is_live(self, ref: StreamRef, session: str | None) -> bool:
         vhost, app = split(ref.app, default=DEFAULT_VHOST)
-        if ref not in await self._streams(vhost, app):
+        answer = await self._get(_list_address(vhost, app))
+        if is_missing(answer) or ref.name not in read_names(answer):
             return False
         return any(session is None or stream.session in {session, ""} for stream in await self._detailed(ref))
 
@@ -204,11 +204,7 @@ class OvenMediaEngineMediaServer:
         return True
 
     async def _names(self, path: str) -> tuple[str, ...]:
-        """Return the names listed at `path`; none where the place itself is not there (any more)."""
-        answer = await self._get(path)
-        if is_missing(answer) and path != "vhosts":
-            return ()
-        return read_names(answer)
+        return read_names(await self._get(path))
 
     async def _get(self, path: str) -> Answer:
         return await self._client.get(self._url(path), headers=self._headers)
@@ -236,6 +232,10 @@ async def _all(calls: Iterable[Coroutine[Any, Any, list[_T]]]) -> list[_T]:
     return [each for several in found for each in several]
 
 
+def _list_address(vhost: str, app: str) -> str:
+    return f"vhosts/{segment(vhost)}/apps/{segment(app)}/streams"
+
+
 def _address_of(ref: StreamRef) -> str:
     vhost, app = split(ref.app, default=DEFAULT_VHOST)
-    return f"vhosts/{segment(vhost)}/apps/{segment(app)}/streams/{segment(ref.name)}"
+    return f"{_list_address(vhost, app)}/{segment(ref.name)}"

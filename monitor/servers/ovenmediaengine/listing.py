@@ -19,6 +19,7 @@ from monitor.vocabulary import StreamRef
 _WORD = re.compile(r"[A-Za-z0-9._ -]{1,32}")
 _SOURCE = re.compile(r"[A-Za-z0-9+.-]{1,20}://(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<host>[^/:@?#]{1,255}))(?::|/|$)")
 _MAX_PIXELS_PER_SIDE = 65_536
+_MISSING = 404
 
 
 class _Told(msgspec.Struct, rename="camel"):
@@ -45,8 +46,8 @@ class _Stream(_Told):
 
 
 def is_missing(answer: Answer) -> bool:
-    """Whether what was asked for is not there."""
-    return answer.status == 404
+    """Whether OvenMediaEngine itself says that what was asked for is not there; a proxy's page says nothing."""
+    return answer.status == _MISSING and read_answer(Answer(200, answer.body), _Told).status_code == _MISSING
 
 
 def read_names(answer: Answer) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ def read_done(answer: Answer) -> bool:
     if is_missing(answer):
         return False
     told = read_answer(answer, _Told)
-    if told.status_code == 404:
+    if told.status_code == _MISSING:
         return False
     _check(told)
     return True
@@ -84,7 +85,7 @@ def read_stream(answer: Answer, ref: StreamRef) -> LiveStream | None:
     if is_missing(answer):
         return None
     told = read_answer(answer, _Stream)
-    if told.status_code == 404:
+    if told.status_code == _MISSING:
         return None
     _check(told)
     if told.response is None:

@@ -95,12 +95,26 @@ async def test_a_stream_that_ends_while_it_is_listed_is_left_out() -> None:
     assert [stream.ref.name for stream in streams] == ["other"]
 
 
-async def test_an_application_that_vanishes_while_it_is_listed_has_no_streams() -> None:
+async def test_a_level_that_is_not_there_is_no_empty_one() -> None:
     async with watched() as (engine, server):
         engine.add("cam")
         engine.temper.planned[STREAMS] = [Bad(status=404, body=b'{"statusCode":404}')]
 
-        assert await server.list_streams() == ()
+        with pytest.raises(MediaServerRefused) as refusal:
+            await server.list_streams()
+    assert refusal.value.reason == "bad_status"
+
+
+async def test_the_page_of_a_proxy_that_knows_nothing_proves_no_cut() -> None:
+    async with watched() as (engine, server):
+        encoder = await engine.publish("cam")
+        for path in (STREAMS, DETAIL, DELETE):
+            engine.temper.always = {path: Bad(status=404, body=b"<html>Not Found")}
+
+            with pytest.raises(MediaServerRefused):
+                await server.cut(CAM)
+
+        assert encoder.live
 
 
 @pytest.mark.parametrize("path", ["GET /v1/vhosts", "GET /v1/vhosts/default/apps", STREAMS, DETAIL])
@@ -149,7 +163,10 @@ async def test_a_huge_answer_is_not_read(monkeypatch: pytest.MonkeyPatch) -> Non
     assert refusal.value.reason == "answer_too_large"
 
 
-async def test_a_delete_that_was_answered_with_success_is_not_believed() -> None:
+async def test_a_delete_that_was_answered_with_success_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adapter_module, "_VERIFY_DELAYS_S", (0.0, 0.01))
     async with watched() as (engine, server):
         encoder = await engine.publish("cam")
         engine.deaf_to_deletes = True
@@ -160,7 +177,10 @@ async def test_a_delete_that_was_answered_with_success_is_not_believed() -> None
     assert (result.matched, result.verified) == (1, False)
 
 
-async def test_a_delete_that_found_nothing_is_no_success_while_the_stream_is_listed() -> None:
+async def test_a_delete_that_found_nothing_is_no_success_while_the_stream_is_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adapter_module, "_VERIFY_DELAYS_S", (0.0, 0.01))
     async with watched() as (engine, server):
         engine.add("cam")
         engine.temper.always[DELETE] = Bad(status=404, body=b'{"statusCode":404}')

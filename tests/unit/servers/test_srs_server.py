@@ -191,7 +191,10 @@ async def test_a_huge_answer_is_not_read(monkeypatch: pytest.MonkeyPatch) -> Non
     assert refusal.value.reason == "answer_too_large"
 
 
-async def test_a_kick_that_found_nobody_is_no_success_while_the_stream_is_listed() -> None:
+async def test_a_kick_that_found_nobody_is_no_success_while_the_stream_is_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adapter_module, "_VERIFY_DELAYS_S", (0.0, 0.01))
     async with watched() as (srs, server):
         srs.add("cam")
         srs.temper.always[KICK] = Bad(status=200, body=b'{"code":2049}')
@@ -201,7 +204,10 @@ async def test_a_kick_that_found_nobody_is_no_success_while_the_stream_is_listed
     assert (result.matched, result.verified) == (0, False)
 
 
-async def test_a_kick_that_was_answered_with_success_is_not_believed() -> None:
+async def test_a_kick_that_was_answered_with_success_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adapter_module, "_VERIFY_DELAYS_S", (0.0, 0.01))
     async with watched() as (srs, server):
         encoder = await srs.publish("cam")
         srs.deaf_to_kicks = True
