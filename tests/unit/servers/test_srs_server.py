@@ -242,6 +242,17 @@ async def test_a_kick_whose_answer_is_lost_is_unreachable_and_hits_nobody_else_w
     assert (again.matched, again.verified) == (0, True)
 
 
+@pytest.mark.parametrize("bad", [Bad(reset=True), Bad(loses_answer=True), Bad(reset=True, after_bytes=10)])
+async def test_nothing_is_sent_twice_of_itself(bad: Bad) -> None:
+    async with watched() as (srs, server):
+        srs.temper.planned[LISTING] = [bad]
+
+        with pytest.raises(MediaServerUnreachable):
+            await server.list_streams()
+
+    assert len(srs.temper.seen) == 1
+
+
 async def test_a_publisher_who_comes_back_during_the_cut_is_left_to_the_next_cut() -> None:
     async with watched() as (srs, server):
         first = await srs.publish("cam")
