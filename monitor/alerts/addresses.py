@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
+from collections.abc import Sequence
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
 from aiohttp import TCPConnector, ThreadedResolver
 from yarl import URL
 
+Network = IPv4Network | IPv6Network
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
 
 _METADATA: Final = frozenset(
@@ -73,26 +76,30 @@ def reach_of(url: URL, *, allow_private_address: bool) -> Reach:
     return Reach.PUBLIC_OR_PRIVATE if allow_private_address else Reach.PUBLIC
 
 
-def allowed(address: str, reach: Reach) -> bool:
-    """Whether a numeric address (an IPv6 scope is ignored) is within `reach`.
+def allowed(address: str, reach: Reach, networks: Sequence[Network] = ()) -> bool:
+    """Whether a numeric address (an IPv6 scope is ignored) is within `reach`, or a private one in one of `networks`.
 
     Multicast, link-local, unspecified and reserved addresses, tunnels (6to4, Teredo) and cloud metadata services never
     are. IPv4 addresses mapped or translated (NAT64) into IPv6 count as themselves.
     """
     ip = _unwrapped(ip_address(address.partition("%")[0]))
+    listed = any(ip in network for network in networks if network.version == ip.version)
     if ip.is_loopback:
-        return reach in (Reach.LOOPBACK, Reach.PUBLIC_OR_PRIVATE)
+        return listed or reach in (Reach.LOOPBACK, Reach.PUBLIC_OR_PRIVATE)
     if reach is Reach.LOOPBACK or ip in _METADATA or ip.is_multicast or ip.is_link_local or ip.is_reserved:
         return False
     if any(ip in network for network in _PRIVATE if network.version == ip.version):
-        return reach is Reach.PUBLIC_OR_PRIVATE
+        return listed or reach is Reach.PUBLIC_OR_PRIVATE
     return ip.is_global and not any(ip in network for network in _TUNNELS if network.version == ip.version)
 
 
-def connector(reach: Reach, *, connections: int = 1) -> TCPConnector:
-    """Return a connector that opens up to so many connections, to addresses within `reach` only.
+def connector(
+    reach: Reach, networks: Sequence[Network] = (), *, connections: int = 1, tls: ssl.SSLContext | None = None
+) -> TCPConnector:
+    """Return a connector that opens up to so many connections, to addresses that are `allowed` only.
 
-    In a burst a connection is used again; after two seconds of rest it is closed.
+    In a burst a connection is used again; after two seconds of rest it is closed. Certificates are always verified: by
+    `tls`, or by the system's authorities.
 
     A refused address shows as `aiohttp.ClientConnectorError` with `BlockedAddressError` as its ``os_error``. Call it with a
     running event loop.
@@ -100,7 +107,7 @@ def connector(reach: Reach, *, connections: int = 1) -> TCPConnector:
 
     def checked_socket(info: AddressInfo) -> socket.socket:
         family, kind, protocol, _, address = info
-        if not allowed(str(address[0]), reach):
+        if not allowed(str(address[0]), reach, networks):
             raise BlockedAddressError
         return socket.socket(family=family, type=kind, proto=protocol)
 
@@ -111,6 +118,7 @@ def connector(reach: Reach, *, connections: int = 1) -> TCPConnector:
         use_dns_cache=False,
         keepalive_timeout=_KEPT_OPEN_S,
         limit=connections,
+        ssl=tls or True,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_network
 
 from yarl import URL
 
-from monitor.alerts.addresses import is_loopback_host, reach_of
+from monitor.alerts.addresses import Network, is_loopback_host, reach_of
 from monitor.alerts.port import Receiver
 from monitor.alerts.signing import Signer
 from monitor.alerts.webhook import SignedWebhook
@@ -46,6 +48,8 @@ def build_receivers(
             if (weakness := signing_secret_weakness(value)) is not None:
                 what, _, mend = weakness.partition(": ")
                 problems.append(Problem(config_file, f"{where}.secrets[{position}]", what, mend))
+        networks = tuple(_networks(entry, where, config_file, problems))
+        tls = _tls(entry, where, config_file, problems)
         if not problems:
             receivers.append(
                 SignedWebhook(
@@ -53,6 +57,8 @@ def build_receivers(
                     url=url,
                     signer=Signer(secrets),
                     reach=reach_of(url, allow_private_address=entry.allow_private_address),
+                    networks=networks,
+                    tls=tls,
                     timeout_s=entry.timeout,
                     events=frozenset(entry.events),
                     concurrency=entry.concurrency,
@@ -61,6 +67,26 @@ def build_receivers(
     if problems:
         raise ConfigError(problems)
     return tuple(receivers)
+
+
+def _networks(entry: WebhookReceiver, where: str, config_file: str, problems: list[Problem]) -> Iterator[Network]:
+    for position, text in enumerate(entry.allow_networks):
+        try:
+            yield ip_network(text)
+        except ValueError:
+            mend = "write an address and its prefix, such as 10.20.0.0/16"
+            problems.append(Problem(config_file, f"{where}.allow_networks[{position}]", "is no network", mend))
+
+
+def _tls(entry: WebhookReceiver, where: str, config_file: str, problems: list[Problem]) -> ssl.SSLContext | None:
+    if entry.ca_file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=entry.ca_file)
+    except (OSError, ssl.SSLError):
+        mend = "name a file with certificates as PEM that the daemon may read"
+        problems.append(Problem(config_file, f"{where}.ca_file", "holds no certificates", mend))
+        return None
 
 
 def _url(text: str) -> URL | None:

@@ -15,7 +15,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from monitor.alerts.addresses import BlockedAddressError, Reach, connector
+from monitor.alerts.addresses import BlockedAddressError, Network, Reach, connector
 from monitor.alerts.certificates import noting_certificates_of
 from monitor.alerts.port import Attempt, FailureReason, Outcome
 from monitor.alerts.schedule import parse_retry_after_s
@@ -73,6 +73,8 @@ class HttpReceiver(ABC):
     Attributes:
         name: The operator's name for it; the only thing about it that logs and metrics show.
         reach: Which addresses its host may have.
+        networks: Private addresses that its host may have besides.
+        tls: By whose authorities its certificate is verified, if not the system's.
         timeout_s: How long one attempt may take, from the look-up of the name to the answer's end.
         events: The only alerts that it gets, by the last word of their type; the usual ones if empty.
         concurrency: How many attempts may be under way at once.
@@ -81,6 +83,8 @@ class HttpReceiver(ABC):
 
     name: str
     reach: Reach
+    networks: tuple[Network, ...] = ()
+    tls: ssl.SSLContext | None = None
     timeout_s: float
     events: frozenset[str] = frozenset()
     concurrency: int = 1
@@ -117,7 +121,12 @@ class Sender:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=connector(self._receiver.reach, connections=self._receiver.concurrency),
+            connector=connector(
+                self._receiver.reach,
+                self._receiver.networks,
+                connections=self._receiver.concurrency,
+                tls=self._receiver.tls,
+            ),
             response_class=noting_certificates_of(self._receiver.name),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._receiver.timeout_s),

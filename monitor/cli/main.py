@@ -66,6 +66,10 @@ COMMANDS: Final[dict[str, Lazy]] = {
     "pause": Lazy("monitor.cli.quiet:pause", "Stop containing for a while; watching, alerts and reviews go on."),
     "resume": Lazy("monitor.cli.quiet:resume", "End pauses: contain again."),
     "silences": Lazy("monitor.cli.quiet:silences", "List, add and expire silences of alerts."),
+    "deliveries": Lazy(
+        "monitor.cli.deliveries:deliveries",
+        "List, show, replay and discard alerts; enable a receiver that asked for no more.",
+    ),
     "audit": Lazy("monitor.cli.audit:audit", "Prove the audit log whole, show its newest entry, and write it out."),
     "blocks": Lazy(
         "monitor.cli.blocks:blocks",

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from monitor.config.fields import Duration, HttpAddress, Name
+from monitor.config.fields import AnchoredPath, Duration, HttpAddress, Name
 from monitor.config.section import Secret, Section
 
 AlertWord = Literal[
@@ -24,7 +24,11 @@ class WebhookReceiver(Section):
     secrets: tuple[Secret, ...] = Field(min_length=1)
     """Signing secrets (`whsec_…`); several while one is being replaced: alerts are signed with all of them."""
     allow_private_address: bool = False
-    """Let this receiver's name resolve to a private or loopback address."""
+    """Let this receiver's name resolve to any private or loopback address."""
+    allow_networks: tuple[str, ...] = ()
+    """Private networks in which it may be, such as `[10.20.0.0/16]`, instead of any; link-local addresses never."""
+    ca_file: AnchoredPath | None = None
+    """Certificates (PEM) of the authorities that may vouch for it, instead of the system's. Certificates are always verified."""
     events: tuple[AlertWord, ...] = ()
     """Only these alerts, such as `[contained, review_overdue]`; all but `review_overdue` and `receiver_disabled` by default. Whoever
     was told something is also told when it is taken back."""

@@ -15,6 +15,7 @@ from monitor import __version__, metrics
 from monitor.alerts.outbox import Outbox
 from monitor.clock import Clock, SystemClock
 from monitor.daemon.barring import Barring, is_contained
+from monitor.daemon.deliveries import Deliveries
 from monitor.daemon.discovery import Discovery
 from monitor.daemon.drills import Drills
 from monitor.daemon.evidence import kept_of, kept_video_of
@@ -339,6 +340,7 @@ class Daemon:
                 self._strikes,
             ),
             quiet=self._people.quiet,
+            deliveries=Deliveries(self._database, self._outbox, self._clock),
             drills=Drills(self._registry, self._servers, self._engine, self._parts),
             gate=Gate(self._servers, self._blocks, self._dry_run_servers, self._on_publish, is_sure=self._is_sure),
             clock=self._clock,

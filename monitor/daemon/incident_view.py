@@ -125,7 +125,7 @@ def delivery_view(row: Row[Any]) -> DeliveryView:
     return DeliveryView(
         receiver=row.receiver,
         event=AlertEvent(row.event_type.rsplit(".", 1)[-1]),
-        state=DeliveryState.DEAD if row.status == "cancelled" else DeliveryState(row.status),
+        state=DeliveryState.DEAD if row.status in ("cancelled", "discarded") else DeliveryState(row.status),
         attempts=row.attempts,
         last_reason=row.last_reason or "",
         at=utc(row.finished_at or row.created_at),

@@ -165,7 +165,7 @@ async def due(connection: AsyncConnection, receiver: str, *, at: float, limit: i
         )
         .limit(limit)
     )
-    return _in_sequence([_record(row) for row in (await connection.execute(query)).all()])
+    return _in_sequence([as_record(row) for row in (await connection.execute(query)).all()])
 
 
 def _in_sequence(records: Sequence[DeliveryRecord]) -> list[DeliveryRecord]:
@@ -310,19 +310,6 @@ async def disable_receiver(connection: AsyncConnection, receiver: str, *, at: fl
     return cancelled.rowcount
 
 
-async def enable_receiver(connection: AsyncConnection, receiver: str) -> bool:
-    """Send a disabled receiver alerts again, from the next one on; returns False when it was not disabled.
-
-    What was cancelled meanwhile stays so until it is replayed.
-    """
-    enabled = await connection.execute(
-        update(receiver_state)
-        .where(receiver_state.c.receiver == receiver, receiver_state.c.disabled_at.is_not(None))
-        .values(disabled_at=None, disabled_reason=None)
-    )
-    return enabled.rowcount == 1
-
-
 async def disabled_receivers(connection: AsyncConnection) -> dict[str, str]:
     """Return the receivers that get nothing more, each with the static reason word."""
     query = select(receiver_state.c.receiver, receiver_state.c.disabled_reason).where(
@@ -348,38 +335,6 @@ async def awaited_receivers(connection: AsyncConnection) -> set[str]:
     return set((await connection.execute(query)).scalars())
 
 
-async def dead_letters(
-    connection: AsyncConnection, *, receiver: str | None = None, limit: int = 100
-) -> Sequence[DeliveryRecord]:
-    """Return alerts that were given up or cancelled, newest first."""
-    query = select(delivery).where(_given_up()).order_by(delivery.c.finished_at.desc(), delivery.c.id).limit(limit)
-    if receiver is not None:
-        query = query.where(delivery.c.receiver == receiver)
-    return [_record(row) for row in (await connection.execute(query)).all()]
-
-
-async def replay(
-    connection: AsyncConnection, *, at: float, delivery_id: str | None = None, receiver: str | None = None
-) -> int:
-    """Make dead letters due again, all or the given ones, with the whole schedule before them and under their old ids.
-
-    Those of a disabled receiver stay as they are: enable it first.
-
-    Returns:
-        How many will be sent again.
-    """
-    disabled = select(receiver_state.c.receiver).where(receiver_state.c.disabled_at.is_not(None))
-    statement = update(delivery).where(_given_up(), delivery.c.receiver.not_in(disabled))
-    if delivery_id is not None:
-        statement = statement.where(delivery.c.id == delivery_id)
-    if receiver is not None:
-        statement = statement.where(delivery.c.receiver == receiver)
-    replayed = await connection.execute(
-        statement.values(status=DeliveryStatus.PENDING.value, attempts=0, next_at=at, finished_at=None)
-    )
-    return replayed.rowcount
-
-
 async def told(connection: AsyncConnection, incident_id: str) -> set[str]:
     """Return the receivers that an incident's alerts went to, or are on their way to."""
     query = (
@@ -397,7 +352,7 @@ async def of_incident(connection: AsyncConnection, incident_id: str) -> Sequence
         .where(delivery.c.incident_id == incident_id)
         .order_by(delivery.c.created_at, delivery.c.sequence, delivery.c.receiver)
     )
-    return [_record(row) for row in (await connection.execute(query)).all()]
+    return [as_record(row) for row in (await connection.execute(query)).all()]
 
 
 def _pending_of(receiver: str) -> ColumnElement[bool]:
@@ -417,5 +372,6 @@ async def _finish_attempt(connection: AsyncConnection, delivery_id: str, values:
     return result.rowcount == 1
 
 
-def _record(row: Row[Any]) -> DeliveryRecord:
+def as_record(row: Row[Any]) -> DeliveryRecord:
+    """Return a whole row of the table."""
     return DeliveryRecord(**row._mapping)

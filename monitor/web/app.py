@@ -12,8 +12,9 @@ from aiohttp import web
 from monitor import metrics
 from monitor.clock import Clock
 from monitor.errors import StoreError
-from monitor.web import api, drills, gate, health, keys, pages, quiet, thresholds
+from monitor.web import api, deliveries, drills, gate, health, keys, pages, quiet, thresholds
 from monitor.web.auth import READ_METHODS, Authenticator, Via, refuse_cross_site
+from monitor.web.deliveries_port import DeliveryService
 from monitor.web.enforcement_port import ReportService, StrikeService
 from monitor.web.keys import Area, Route
 from monitor.web.live import LiveFeed
@@ -44,7 +45,15 @@ SECURITY_HEADERS = {
     "Server": "livecordon",
 }
 
-MAIN_ROUTES: Final = (*pages.ROUTES, *api.ROUTES, *thresholds.ROUTES, *quiet.ROUTES, *drills.ROUTES, *health.ROUTES)
+MAIN_ROUTES: Final = (
+    *pages.ROUTES,
+    *api.ROUTES,
+    *thresholds.ROUTES,
+    *quiet.ROUTES,
+    *drills.ROUTES,
+    *deliveries.ROUTES,
+    *health.ROUTES,
+)
 """Page, API, metrics and health."""
 
 
@@ -60,6 +69,7 @@ def main_app(
     drill_service: DrillService | None = None,
     strikes: StrikeService | None = None,
     reports: ReportService | None = None,
+    delivery_service: DeliveryService | None = None,
 ) -> web.Application:
     """Return page, API, metrics and health; and the gate, unless that has an address of its own."""
     routes: Iterable[Route] = MAIN_ROUTES
@@ -76,6 +86,8 @@ def main_app(
         app[keys.STRIKES] = strikes
     if reports is not None:
         app[keys.REPORTS] = reports
+    if delivery_service is not None:
+        app[keys.DELIVERIES] = delivery_service
     live = app[keys.LIVE] = LiveFeed(daemon)
     app[keys.OVERVIEW] = Overview(daemon, incidents, clock)
     pages.set_up_templates(app)

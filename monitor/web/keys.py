@@ -10,6 +10,7 @@ from aiohttp import web
 
 from monitor.clock import Clock
 from monitor.web.auth import Authenticator, Principal
+from monitor.web.deliveries_port import DeliveryService
 from monitor.web.enforcement_port import ReportService, StrikeService
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
@@ -51,6 +52,7 @@ QUIET = web.AppKey("quiet", QuietService)
 GATE = web.AppKey("gate", GateService)
 STRIKES = web.AppKey("strikes", StrikeService)
 REPORTS = web.AppKey("reports", ReportService)
+DELIVERIES = web.AppKey("deliveries", DeliveryService)
 LIVE = web.AppKey("live", LiveFeed)
 OVERVIEW = web.AppKey("overview", Overview)
 ROUTES = web.AppKey("routes", dict[tuple[str, str], Route])

@@ -31,6 +31,8 @@ class Refusal(StrEnum):
     UNKNOWN_STREAM = "unknown_stream"
     UNKNOWN_SERVER = "unknown_server"
     NOT_BLOCKED = "not_blocked"
+    UNKNOWN_DELIVERY = "unknown_delivery"
+    NOT_DISABLED = "not_disabled"
     NOT_PAUSED = "not_paused"
     UNKNOWN_SILENCE = "unknown_silence"
     DRILL_UNDER_WAY = "drill_under_way"
@@ -63,6 +65,8 @@ STATUS = {
     Refusal.UNKNOWN_STREAM: 404,
     Refusal.UNKNOWN_SERVER: 404,
     Refusal.NOT_BLOCKED: 404,
+    Refusal.UNKNOWN_DELIVERY: 404,
+    Refusal.NOT_DISABLED: 404,
     Refusal.NOT_PAUSED: 404,
     Refusal.UNKNOWN_SILENCE: 404,
     Refusal.DRILL_UNDER_WAY: 409,

@@ -13,6 +13,7 @@ from aiohttp import web
 from monitor.clock import Clock, SystemClock
 from monitor.errors import ConfigError, Problem
 from monitor.web.app import gate_app, main_app
+from monitor.web.deliveries_port import DeliveryService
 from monitor.web.enforcement_port import ReportService, StrikeService
 from monitor.web.people_port import DrillService, QuietService
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
@@ -49,6 +50,7 @@ class WebServer:
         drills: DrillService | None = None,
         strikes: StrikeService | None = None,
         reports: ReportService | None = None,
+        deliveries: DeliveryService | None = None,
     ) -> None:
         clock = clock or SystemClock()
         self._settings = settings
@@ -63,6 +65,7 @@ class WebServer:
             drill_service=drills,
             strikes=strikes,
             reports=reports,
+            delivery_service=deliveries,
         )
         self._gate_app = (
             None if settings.gate_listen is None else gate_app(settings, daemon=daemon, gate_service=gate, clock=clock)

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.errors import StoreError
-from monitor.store import deliveries
+from monitor.store import deliveries, delivery_desk
 from monitor.store.database import Database
 from monitor.store.deliveries import Backlog, DeliveryRecord, DeliveryStatus, OutgoingEvent, Priority, Taken
 from monitor.store.tables import receiver_state
@@ -103,9 +103,9 @@ async def test_backlogs_count_what_waits_and_what_was_given_up(database: Databas
         await deliveries.record_delivered(connection, [Taken(second.id, 200, 200)])
         assert await deliveries.backlog(connection, "a") == Backlog(pending=2, given_up=1, oldest_at=102)
         assert await deliveries.backlog(connection, "b") == Backlog(pending=4, given_up=0, oldest_at=100)
-        (dead,) = await deliveries.dead_letters(connection)
+        (dead,) = await delivery_desk.dead_letters(connection)
         assert (dead.event_id, dead.last_reason, dead.finished_at) == ("event-0", "dns", 200)
-        assert await deliveries.dead_letters(connection, receiver="b") == []
+        assert await delivery_desk.dead_letters(connection, receiver="b") == []
 
 
 async def test_replay_gives_a_dead_letter_its_whole_schedule_again_under_its_old_id(database: Database) -> None:
@@ -115,14 +115,14 @@ async def test_replay_gives_a_dead_letter_its_whole_schedule_again_under_its_old
             row = await next_due(connection, receiver, at=1)
             assert row is not None
             await deliveries.record_failed(connection, row.id, at=2, next_at=None, reason="dns", http_status=None)
-        dead = {row.receiver: row.id for row in await deliveries.dead_letters(connection)}
-        assert await deliveries.replay(connection, at=500, delivery_id="no such") == 0
-        assert await deliveries.replay(connection, at=500, delivery_id=dead["a"]) == 1
+        dead = {row.receiver: row.id for row in await delivery_desk.dead_letters(connection)}
+        assert await delivery_desk.replay(connection, at=500, ids=["no such"]) == 0
+        assert await delivery_desk.replay(connection, at=500, ids=[dead["a"]]) == 1
         row = await next_due(connection, "a", at=500)
         assert row is not None
         assert (row.id, row.event_id, row.attempts, row.next_at) == (dead["a"], "event-1", 0, 500)
         assert await next_due(connection, "b", at=500) is None
-        assert await deliveries.replay(connection, at=500) == 1
+        assert await delivery_desk.replay(connection, at=500) == 1
 
 
 async def test_a_disabled_receiver_gets_nothing_and_everything_stays_visible(database: Database) -> None:
@@ -132,15 +132,15 @@ async def test_a_disabled_receiver_gets_nothing_and_everything_stays_visible(dat
         assert await deliveries.enqueue(connection, replace(EVENT, id="event-2"), ["a", "b"], at=3) == 1
         assert await deliveries.disabled_receivers(connection) == {"a": "gone"}
         assert await next_due(connection, "a", at=9) is None
-        letters = await deliveries.dead_letters(connection, receiver="a")
+        letters = await delivery_desk.dead_letters(connection, receiver="a")
         assert [(row.event_id, row.status, row.last_reason) for row in letters] == [
             ("event-2", DeliveryStatus.CANCELLED, "gone"),
             ("event-1", DeliveryStatus.CANCELLED, "gone"),
         ]
-        assert await deliveries.replay(connection, at=4) == 0
-        assert await deliveries.enable_receiver(connection, "a")
-        assert not await deliveries.enable_receiver(connection, "a")
-        assert await deliveries.replay(connection, at=4) == 2
+        assert await delivery_desk.replay(connection, at=4) == 0
+        assert await delivery_desk.enable_receiver(connection, "a")
+        assert not await delivery_desk.enable_receiver(connection, "a")
+        assert await delivery_desk.replay(connection, at=4) == 2
         assert await deliveries.disabled_receivers(connection) == {}
 
 

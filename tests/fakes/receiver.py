@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ class FakeReceiver:
     With `check_time` false the signature is checked for the time that the request names, for tests with a manual clock.
     """
 
-    def __init__(self, *, secret: str = SECRET, check_time: bool = False) -> None:
+    def __init__(self, *, secret: str = SECRET, check_time: bool = False, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.requests: list[Taken] = []
         self.script: deque[Answer] = deque()
         self.default = Answer()
@@ -70,7 +72,7 @@ class FakeReceiver:
         app.router.add_route("*", "/{other:.*}", self._other)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

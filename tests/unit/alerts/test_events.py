@@ -12,17 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from monitor.alerts.events import (
-    RECEIVER_DISABLED_TYPE,
-    IncidentData,
-    IncidentSnapshot,
-    ReceiverData,
-    ReceiverDisabledEvent,
-    compose,
-    compose_receiver_disabled,
-    parse,
-    schema_json,
-)
+from monitor.alerts.event_models import IncidentData, ReceiverData, ReceiverDisabledEvent, parse, schema_json
+from monitor.alerts.events import RECEIVER_DISABLED_TYPE, IncidentSnapshot, compose, compose_receiver_disabled
 from monitor.policies import Policy
 from monitor.protocol.decision import Reason
 from monitor.store.deliveries import Priority

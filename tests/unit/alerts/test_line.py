@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.alerts.line import AT_HAND
 from monitor.alerts.outbox import Outbox
 from monitor.alerts.schedule import REMAINING_S
-from monitor.store import deliveries
+from monitor.store import deliveries, delivery_desk
 from monitor.store.database import Database
 from monitor.store.deliveries import NEVER_TRIED, OutgoingEvent
 from monitor.store.tables import delivery
@@ -140,7 +140,7 @@ async def test_alerts_that_were_never_even_tried_become_dead_letters_after_the_w
             await clock.advance(clock.next_due_in_s)
             await clock.wait_for_sleepers()
     async with database.reading() as connection:
-        letters = await deliveries.dead_letters(connection)
+        letters = await delivery_desk.dead_letters(connection)
     assert NEVER_TRIED in {letter.last_reason for letter in letters}
     assert clock.monotonic_s() < REMAINING_S[0] + 60
     assert metric("deliveries_total", outcome="dead") - before >= 5

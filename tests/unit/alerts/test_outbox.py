@@ -25,7 +25,7 @@ from monitor.alerts.schedule import MAX_ATTEMPTS
 from monitor.alerts.signing import Signer
 from monitor.alerts.webhook import SignedWebhook
 from monitor.clock import SystemClock
-from monitor.store import deliveries
+from monitor.store import deliveries, delivery_desk
 from monitor.store.database import Database
 from monitor.store.deliveries import DeliveryRecord, OutgoingEvent, Priority
 from monitor.store.tables import delivery
@@ -62,7 +62,7 @@ async def put(database: Database, clock: ManualClock, events: Sequence[OutgoingE
 
 async def replay(database: Database, clock: ManualClock) -> int:
     async with database.transaction() as connection:
-        return await deliveries.replay(connection, at=clock.now().timestamp())
+        return await delivery_desk.replay(connection, at=clock.now().timestamp())
 
 
 async def rows(database: Database) -> list[DeliveryRecord]:
@@ -312,7 +312,7 @@ async def test_410_disables_the_receiver_until_somebody_enables_it(
             assert [entry["log_level"] for entry in disabled] == ["error"]
             assert await replay(database, clock) == 0
             async with database.transaction() as connection:
-                assert await deliveries.enable_receiver(connection, "partner")
+                assert await delivery_desk.enable_receiver(connection, "partner")
             assert await replay(database, clock) == 3
             outbox.wake()
             await partner.wait_for(4)
@@ -346,7 +346,7 @@ async def test_after_the_last_attempt_an_alert_is_a_dead_letter_and_can_be_repla
     with capture_logs() as logs:
         async with running(database, clock, receiver_for(partner)) as outbox:
             async with database.reading() as connection:
-                (letter,) = await deliveries.dead_letters(connection)
+                (letter,) = await delivery_desk.dead_letters(connection)
             assert (letter.status, letter.attempts) == ("dead", MAX_ATTEMPTS)
             assert metric("dead_letters") == 1
             assert metric("deliveries_total", outcome="dead") == before + 1
