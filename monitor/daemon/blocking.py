@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.store import audit, blocks
 from monitor.store.blocks import BlockRecord
+from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import StreamRef
 from monitor.web.enforcement_values import NewBlock
 
@@ -29,6 +30,17 @@ async def add(connection: AsyncConnection, new: NewBlock, *, at: float, by: str)
         detail={"stream_id": new.ref.stream_id, "until": until, "why": new.why},
     )
     return record
+
+
+async def lift_of_incident(
+    connection: AsyncConnection, incident: IncidentRecord, *, at: float, by: str, why: str
+) -> int:
+    """Lift what an incident made, in the caller's transaction; returns how many blocks there were."""
+    lifted = await blocks.lift_of_incident(connection, incident.id, at=at, by=by, why=why)
+    if lifted:
+        detail = {"stream_id": incident.ref.stream_id, "why": why}
+        await audit.append(connection, at=at, actor=by, action="block_lifted", incident_id=incident.id, detail=detail)
+    return lifted
 
 
 async def lift(connection: AsyncConnection, ref: StreamRef, *, at: float, by: str, why: str) -> int:

@@ -317,6 +317,17 @@ class Daemon:
             restraints=self._people.restraints,
             thresholds=self._thresholds.views,
         )
+        blocks = Blocks(
+            self._database,
+            self._engine,
+            self._blocks,
+            self._clock,
+            self._parts.title,
+            self._people.alerting,
+            self._barring.carry_out,
+            self._striking,
+            self._strikes,
+        )
         return WebServer(
             self._parts.web,
             daemon=view,
@@ -328,23 +339,20 @@ class Daemon:
                 self._clock,
                 self._parts.enforcement.policies,
             ),
-            blocks=Blocks(
-                self._database,
-                self._engine,
-                self._blocks,
-                self._clock,
-                self._parts.title,
-                self._people.alerting,
-                self._barring.carry_out,
-                self._striking,
-                self._strikes,
-            ),
+            blocks=blocks,
             quiet=self._people.quiet,
             deliveries=Deliveries(self._database, self._outbox, self._clock),
             drills=Drills(self._registry, self._servers, self._engine, self._parts),
             gate=Gate(self._servers, self._blocks, self._dry_run_servers, self._on_publish, is_sure=self._is_sure),
             clock=self._clock,
-            strikes=Strikes(self._database, self._striking, self._strikes, self._clock, self._barring.carry_out),
+            strikes=Strikes(
+                self._database,
+                self._striking,
+                self._strikes,
+                self._clock,
+                self._barring.carry_out,
+                blocks.take_back,
+            ),
             reports=self._parts.enforcement.reports(
                 self._database, self._engine, self._registry, self._clock, self._keeper.context_of
             ),

@@ -203,8 +203,35 @@ class Blocks:
             self.standing.take(undone)
         return dismissed or lifted > 0
 
+    async def take_back(self, incident_id: str, *, by: str, why: str) -> None:
+        """Undo what one incident did to its publisher: its block and its strike. Whoever was alerted of it is told.
+
+        One under way is dismissed, and undoes it by itself; see `remove`.
+        """
+        async with self.database.reading() as connection:
+            record = await incident_rows.load(connection, incident_id)
+        if record is None:
+            return
+        incident = self.engine.open_incident(record.stream_id)
+        if incident is not None and incident.record.id == incident_id:
+            await self.engine.review(incident_id, Reviewed(decision=ReviewDecision.DISMISS, by=by, why=why))
+        now = self.clock.now().timestamp()
+        undone: list[StrikeRecord] = []
+
+        async def change(connection: AsyncConnection) -> None:
+            made = await strikes.of_incident(connection, incident_id)
+            if self.striking is not None:
+                undone.extend(await self.striking.lift(connection, made, at=now, by=by, why=why))
+            lifted = await blocking.lift_of_incident(connection, record, at=now, by=by, why=why)
+            if undone or lifted:
+                await self._withdraw(connection, {incident_id}, at=now)
+
+        await self.engine.change_block(record.ref, change)
+        if self.standing is not None:
+            self.standing.take(undone)
+
     async def _withdraw(self, connection: AsyncConnection, incident_ids: set[str | None], *, at: float) -> None:
-        """Tell those who were told of a closed incident that its block is lifted; one under way tells by itself."""
+        """Tell those who were told of a closed incident that its publisher may be back; one under way tells by itself."""
         for incident_id in sorted(one for one in incident_ids if one is not None):
             record = await incident_rows.load(connection, incident_id)
             if record is None or record.closed_at is None or self.alerting is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,15 +22,29 @@ from monitor.web.enforcement_port import Culprit, StrikeView
 from monitor.web.enforcement_values import PolicyView
 
 
+class TakeBack(Protocol):
+    """See `monitor.daemon.services.Blocks.take_back`."""
+
+    async def __call__(self, incident_id: str, *, by: str, why: str) -> None:
+        """Undo what an incident did."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Strikes:
-    """Writes and lifts strikes by hand. `on_changed` is called when somebody may be barred, or no more."""
+    """Writes and lifts strikes by hand.
+
+    Attributes:
+        on_changed: Called when somebody may be barred, or no more.
+        take_back: Undoes what an incident did to its publisher, its strike included, and tells whoever was alerted.
+    """
 
     database: Database
     striking: Striking
     standing: StrikeList
     clock: Clock
     on_changed: Callable[[], None]
+    take_back: TakeBack
 
     @property
     def knows_accounts(self) -> bool:
@@ -95,20 +110,23 @@ class Strikes:
         return self._view(record)
 
     async def remove(self, strike_id: str, *, by: str, why: str) -> bool:
-        """Take a strike back; see the port."""
+        """Take a strike back, with the block of the same decision; see the port."""
         now = self._now()
-
-        async def work(connection: AsyncConnection) -> Sequence[StrikeRecord]:
+        async with self.database.reading() as connection:
             record = await strikes.load(connection, strike_id)
-            if record is None or record.expires_at <= now:
-                return []
-            return await self.striking.lift(connection, [record], at=now, by=by, why=why)
+        if record is None or record.lifted_at is not None or record.expires_at <= now:
+            return False
+        if record.incident_id is not None:
+            await self.take_back(record.incident_id, by=by, why=why)
+        else:
+            offence = record
 
-        lifted = await self.database.write(work)
-        self.standing.take(lifted)
-        if lifted:
-            self.on_changed()
-        return bool(lifted)
+            async def work(connection: AsyncConnection) -> Sequence[StrikeRecord]:
+                return await self.striking.lift(connection, [offence], at=now, by=by, why=why)
+
+            self.standing.take(await self.database.write(work))
+        self.on_changed()
+        return True
 
     def _identity(self, culprit: Culprit) -> Identity:
         identifier = self.striking.identifier
