@@ -121,6 +121,23 @@ class MediaMtxServer(ServerSection):
         return self
 
 
+class LiveKitServer(ServerSection):
+    """LiveKit."""
+
+    kind: Literal["livekit"]
+    """Which adapter."""
+    api_url: ControlAddress = "http://127.0.0.1:7880"
+    """Address of its API; `http` or `https` even where clients write `ws` or `wss`."""
+    api_key: str = Field(min_length=1)
+    """One of its API keys."""
+    api_secret: Secret
+    """That key's secret; it signs our calls and LiveKit's webhooks."""
+    watch_url: str = Field(
+        pattern=r"^(?:rtsps?|rtmps?|https?)://[^?#\s]*(?:\{room\}[^?#\s]*\{identity\}|\{identity\}[^?#\s]*\{room\})"
+    )
+    """Where watchers see a participant, such as `rtsp://127.0.0.1:8554/livekit/{room}/{identity}`; see its page."""
+
+
 class SrsServer(ServerSection):
     """SRS (Simple Realtime Server)."""
 
@@ -182,6 +199,7 @@ class NodeMediaServer(ServerSection):
 BuiltInServer = Annotated[
     NginxRtmpServer
     | MediaMtxServer
+    | LiveKitServer
     | SrsServer
     | OvenMediaEngineServer
     | NodeMediaServer

@@ -9,6 +9,7 @@ from monitor.config.section import ServerSection
 from monitor.config.server_plugins import find_plugin
 from monitor.config.servers import (
     EmbeddedServer,
+    LiveKitServer,
     MediaMtxServer,
     NginxRtmpServer,
     NodeMediaServer,
@@ -18,6 +19,7 @@ from monitor.config.servers import (
 )
 from monitor.errors import ConfigError, Problem
 from monitor.servers.embedded.adapter import EmbeddedMediaServer
+from monitor.servers.livekit.adapter import LiveKitMediaServer
 from monitor.servers.mediamtx.adapter import MediaMtxMediaServer
 from monitor.servers.nginx_rtmp.adapter import NginxRtmpMediaServer
 from monitor.servers.node_media_server.adapter import NodeMediaServerAdapter
@@ -56,6 +58,15 @@ BUILT_IN: Final[Mapping[str, ServerKind[Any]]] = {
         NodeMediaServer,
         lambda section, _gate_url: NodeMediaServerAdapter(section),
         {"password": {"env": "NODE_MEDIA_SERVER_PASSWORD"}, "rtmp_url": "rtmp://127.0.0.1:1935"},
+    ),
+    "livekit": ServerKind(
+        LiveKitServer,
+        lambda section, _gate_url: LiveKitMediaServer(section),
+        {
+            "api_key": "devkey",
+            "api_secret": {"env": "LIVEKIT_API_SECRET"},
+            "watch_url": "rtsp://127.0.0.1:8554/livekit/{room}/{identity}",
+        },
     ),
     "static": ServerKind(
         StaticServer,

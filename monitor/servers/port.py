@@ -23,6 +23,7 @@ class Capabilities:
         gate_down_refuses: It refuses new publishers while the gate does not answer (fail-closed).
         residue_after_cut: What viewers may still fetch after a cut, in words; empty if nothing.
         hold: It can keep a stream from its viewers while the encoder stays connected, and show it again.
+        seen_while_held: Watchers still see a held stream, so that somebody can say whether to release it.
     """
 
     cut: bool
@@ -31,6 +32,7 @@ class Capabilities:
     gate_down_refuses: bool
     residue_after_cut: str = ""
     hold: bool = False
+    seen_while_held: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,8 @@ class MediaServer(Protocol):
     async def hold(self, ref: StreamRef, session: str | None = None) -> HoldResult:
         """Keep one stream from its viewers while its encoder stays connected: send the command once, then verify.
 
-        Watchers go on reading it at `pull_url`: somebody has to see whether it can be released.
+        Watchers go on reading it at `pull_url`, unless `capabilities` say otherwise: somebody has to see whether it can be
+        released.
 
         Args:
             ref: Which stream.

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.servers.contract.site import Site
 from monitor.servers.contract.suite import MediaServerContract
+from tests.fakes.livekit_site import livekit_site
 from tests.fakes.mediamtx_site import mediamtx_site
 from tests.fakes.ovenmediaengine_site import ovenmediaengine_site
 from tests.fakes.sites import embedded_site, nginx_site, static_site
@@ -41,6 +42,13 @@ class TestMediaMtx(MediaServerContract):
     @pytest.fixture
     async def media_server_site(self) -> AsyncIterator[Site]:
         async with mediamtx_site() as site:
+            yield site
+
+
+class TestLiveKit(MediaServerContract):
+    @pytest.fixture
+    async def media_server_site(self) -> AsyncIterator[Site]:
+        async with livekit_site() as site:
             yield site
 
 

@@ -67,7 +67,7 @@ def test_the_page_and_the_tests_use_the_same_directives() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["nginx-rtmp.md", "mediamtx.md", "embedded.md", "static.md", "srs.md", "ovenmediaengine.md"]
+    "page", ["nginx-rtmp.md", "mediamtx.md", "livekit.md", "embedded.md", "static.md", "srs.md", "ovenmediaengine.md"]
 )
 def test_the_entries_for_config_yaml_are_valid(page: str) -> None:
     (entry,) = blocks(page, "yaml")

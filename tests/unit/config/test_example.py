@@ -17,6 +17,7 @@ from monitor.yaml_source import parse_yaml
 COMMENTED = re.compile(r"(?P<indent>\s*)# (?P<setting>\s*(?:- )?(?:[a-z_]+:(?: .*|)|env: .*))$")
 ENVIRON = {
     "LIVECORDON_INFERENCE_TOKEN": "for the example",
+    "LIVECORDON_LIVEKIT_SECRET": "for the example",
     "LIVECORDON_MEDIAMTX_PASSWORD": "for the example",
     "LIVECORDON_NIGHT_SHIFT_TOKEN": "0123456789abcdef",
     "LIVECORDON_IDENTITY_KEY": "0123456789abcdef" * 2,
@@ -29,6 +30,7 @@ ENVIRON = {
     "LIVECORDON_ALERT_SECRET": "whsec_" + "abcd" * 8,
 }
 NOT_IN_THE_EXAMPLE = {
+    "servers[].api_secret.file",
     "servers[].accounts",  # excludes auth_url
     "servers[].accounts[].username",
     "servers[].accounts[].actions",
@@ -90,6 +92,7 @@ def test_every_example_in_it_loads_when_uncommented(tmp_path: Path) -> None:
         "embedded",
         "nginx_rtmp",
         "mediamtx",
+        "livekit",
         "srs",
         "ovenmediaengine",
         "node_media_server",

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from monitor.errors import MediaServerRefused, MediaServerUnreachable, UnsafeCallRefused
+from monitor.servers.mediamtx import adapter as adapter_module
 from monitor.servers.mediamtx import api as api_module
 from monitor.servers.mediamtx.adapter import MediaMtxMediaServer
 from monitor.servers.port import LiveStream
@@ -23,12 +24,17 @@ CAMS_PATH = "GET /v3/paths/get/live/cam"
 KICK = "POST /v3/rtmpconns/kick/"
 
 
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter_module, "_VERIFY_DELAYS_S", (0.0, 0.01, 0.02, 0.1))
+
+
 @asynccontextmanager
 async def running(
     mediamtx: FakeMediaMtx | None = None, **settings: object
 ) -> AsyncIterator[tuple[FakeMediaMtx, MediaMtxMediaServer]]:
     async with mediamtx or FakeMediaMtx() as fake:
-        entry = {"request_timeout": "500ms"} | settings
+        entry = {"request_timeout": "10s"} | settings
         async with MediaMtxMediaServer(mediamtx_section(fake, **entry)) as server:
             yield fake, server
 
@@ -92,8 +98,7 @@ async def test_addresses_are_asked_for_once_and_only_of_protocols_in_use() -> No
 async def test_streams_are_listed_without_addresses_where_those_cannot_be_had() -> None:
     async with running() as (mediamtx, server):
         await mediamtx.publish("live/cam")
-        # A lost connection is tried once more.
-        mediamtx.temper.planned["GET /v3/rtmpconns/list"] = [Bad(status=500), Bad(reset=True), Bad(reset=True)]
+        mediamtx.temper.planned["GET /v3/rtmpconns/list"] = [Bad(status=500), Bad(reset=True)]
 
         assert [(await only(server)).publisher_address for _ in range(3)] == [None, None, "127.0.0.1"]
 
@@ -194,7 +199,7 @@ async def test_a_stale_id_is_no_proof_while_the_stream_is_listed() -> None:
 
 
 async def test_a_publisher_who_is_listed_for_a_moment_after_the_kick_is_waited_for() -> None:
-    async with running(FakeMediaMtx(linger_s=0.1)) as (mediamtx, server):
+    async with running(FakeMediaMtx(linger_s=0.03)) as (mediamtx, server):
         await mediamtx.publish("live/cam")
 
         result = await server.cut(CAM)
@@ -259,7 +264,7 @@ async def test_a_kick_whose_answer_is_lost_is_unreachable_and_not_done() -> None
 async def test_what_is_no_listing_is_never_taken_for_an_empty_one(
     bad: Bad, error: type[Exception], reason: str
 ) -> None:
-    async with running() as (mediamtx, server):
+    async with running(request_timeout="300ms" if bad.hang else "10s") as (mediamtx, server):
         mediamtx.temper.always[PATHS] = bad
 
         with pytest.raises(error) as failure:

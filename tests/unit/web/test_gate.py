@@ -155,6 +155,16 @@ async def test_the_gates_token_is_asked_for_and_kept_from_adapters(
     assert {"authorization", "cookie"}.isdisjoint(raw.headers)
 
 
+async def test_a_signature_without_a_scheme_reaches_the_adapter(
+    open_web: WebServer, daemon: FakeDaemon, http: aiohttp.ClientSession
+) -> None:
+    headers = {**FORM, "Authorization": "e30.e30.sig"}
+    async with http.post(f"{open_web.url}/gate/studio", data=b"name=x", headers=headers) as reply:
+        assert reply.status == 200
+
+    assert daemon.gate_requests[0][1].headers["authorization"] == "e30.e30.sig"
+
+
 async def test_a_web_page_cannot_ask_the_gate(
     open_web: WebServer, daemon: FakeDaemon, http: aiohttp.ClientSession
 ) -> None:
