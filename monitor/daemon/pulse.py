@@ -73,7 +73,7 @@ class Pulse:
             except StoreError as error:
                 self._vitals.store_ok = False
                 metrics.STORE_FAILURES.inc()
-                log.exception("store_not_writable", reason=error.reason)
+                log.error("store_not_writable", reason=error.reason)  # noqa: TRY400 - it comes every few seconds, and says all
                 if error.reason == "in_use":
                     raise
             else:
