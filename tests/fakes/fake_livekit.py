@@ -21,12 +21,11 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
+from tests.fakes.live_hls import serve_file
 from tests.fakes.misbehaving import Temper, serving, with_temper
-from tests.fakes.publishers import transport_stream
 
 KEY = "APIfake"
 SECRET = "a-secret-of-thirty-two-characters"
-_SEGMENT_S = 10
 
 
 class FakeParticipant:
@@ -270,11 +269,7 @@ class FakeLiveKit:
         participant = self.rooms.get(request.match_info["room"], {}).get(request.match_info["identity"])
         if participant is None or not participant.publishes:
             return web.Response(status=404)
-        if request.match_info["file"] != "index.m3u8":
-            return web.Response(body=transport_stream(), content_type="video/mp2t")
-        lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{_SEGMENT_S}", "#EXT-X-MEDIA-SEQUENCE:7"]
-        lines += [line for number in (7, 8, 9) for line in (f"#EXTINF:{_SEGMENT_S}.0,", f"seg{number}.ts")]
-        return web.Response(text="\n".join(lines) + "\n", content_type="application/vnd.apple.mpegurl")
+        return serve_file(request.match_info["file"], began_at=participant.joined_at)
 
 
 def webhook_token(body: bytes, *, secret: str = SECRET, expires_in_s: int = 300, **claims: object) -> str:

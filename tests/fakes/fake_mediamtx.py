@@ -20,8 +20,8 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
+from tests.fakes.live_hls import serve_file
 from tests.fakes.misbehaving import Temper, serving, with_temper
-from tests.fakes.publishers import transport_stream
 
 _LISTS = {
     "rtmpConn": "rtmpconns",
@@ -40,7 +40,6 @@ _PROTOCOLS = {
     "webRTCSession": "webrtc",
 }
 _DEFAULT_PER_PAGE = 100
-_SEGMENT_S = 10
 
 
 class FakePublisher:
@@ -327,17 +326,13 @@ class FakeMediaMtx:
         publisher = self.publishers.get(name)
         if publisher is None or not publisher.live:
             return web.Response(status=404)
-        if request.match_info["file"] != "index.m3u8":
-            return web.Response(body=transport_stream(), content_type="video/mp2t")
         user, password = _login(request)
         question = self._question("read", name, "127.0.0.1:50001", None) | {"protocol": "hls"}
         status = await self._ask(question | {"user": user, "password": password})
         if not 200 <= status < 300:
             headers = {} if user else {"WWW-Authenticate": 'Basic realm="mediamtx"'}
             return web.Response(status=401, headers=headers)
-        lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{_SEGMENT_S}", "#EXT-X-MEDIA-SEQUENCE:7"]
-        lines += [line for number in (7, 8, 9) for line in (f"#EXTINF:{_SEGMENT_S}.0,", f"seg{number}.ts")]
-        return web.Response(text="\n".join(lines) + "\n", content_type="application/vnd.apple.mpegurl")
+        return serve_file(request.match_info["file"], began_at=publisher.began_at.timestamp())
 
 
 def _login(request: web.Request) -> tuple[str, str]:
