@@ -20,8 +20,8 @@ def serve_file(file: str, *, began_at: float) -> web.Response:
         for number in range(first, first + _LISTED):
             lines += [f"#EXTINF:{_SEGMENT_S}.0,", f"seg{number}.ts"]
         return web.Response(text="\n".join(lines) + "\n", content_type="application/vnd.apple.mpegurl")
-    number = file.removeprefix("seg").removesuffix(".ts")
-    if not number.isdigit():
+    segment = file.removeprefix("seg").removesuffix(".ts")
+    if not segment.isdigit():
         return web.Response(status=404)
-    body = pictures("mpegts", start_s=int(number) * _SEGMENT_S, seconds=_SEGMENT_S)
+    body = pictures("mpegts", start_s=int(segment) * _SEGMENT_S, seconds=_SEGMENT_S)
     return web.Response(body=body, content_type="video/mp2t")
