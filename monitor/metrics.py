@@ -208,6 +208,7 @@ HTTP_AREAS = ("api", "page", "gate", "health")
 HTTP_CODES = ("2xx", "3xx", "4xx", "5xx")
 GATE_ANSWERS = ("allow", "deny", "malformed", "error")
 REPORT_OUTCOMES = ("taken", "ended", "duplicate", "too_many", "unknown")
+EFFECT_OUTCOMES = (*(outcome.value for outcome in EffectOutcome), "withdrawn")
 DELIVERY_OUTCOMES = ("delivered", "failed", "throttled", "gone", "dead")
 WITHHELD = ("held", "contained")
 ROUTES = ("direct", "waited")
@@ -223,8 +224,8 @@ def initialise() -> None:
         STORE_SECONDS.labels(operation)
     for freshness in Freshness:
         STREAMS.labels(freshness.value).set(0)
-    for kind, outcome in product(EffectKind, EffectOutcome):
-        EFFECTS.labels(kind.value, outcome.value)
+    for kind, outcome in product(EffectKind, EFFECT_OUTCOMES):
+        EFFECTS.labels(kind.value, outcome)
     for reason in DROP_REASONS:
         CLIPS_DROPPED.labels(reason)
     for reason in RESTART_REASONS:

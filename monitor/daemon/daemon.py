@@ -11,7 +11,7 @@ from typing import Final
 import sdnotify
 import structlog
 
-from monitor import __version__, metrics
+from monitor import __version__
 from monitor.alerts.outbox import Outbox
 from monitor.clock import Clock, SystemClock
 from monitor.daemon.barring import Barring, is_contained
@@ -44,7 +44,7 @@ from monitor.effects.runner import EffectRunner
 from monitor.effects.strikelist import StrikeList
 from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import OpenIncident
-from monitor.protocol.decision import Decision, Reason
+from monitor.protocol.decision import Decision
 from monitor.servers.factory import build_server
 from monitor.servers.port import HidesNames, MediaServer
 from monitor.store.blocks import BlockRecord
@@ -203,11 +203,7 @@ class Daemon:
             StoreError: the store cannot be opened, or another daemon uses it.
             MediaServerError: the embedded relay cannot be started.
         """
-        metrics.initialise()
-        for reason in Reason:
-            metrics.TRANSITIONS.labels(reason.value)
-        metrics.BUILD_INFO.info({"version": __version__})
-        metrics.MODEL_INFO.labels("acting").info({"model": self._parts.package.name, "provider": ""})
+        self._gauges.begin()
         config = self._parts.config
         notifier = sdnotify.SystemdNotifier()
         async with AsyncExitStack() as stack:

@@ -13,13 +13,14 @@ from typing import Final
 import structlog
 from sqlalchemy import URL
 
-from monitor import metrics
+from monitor import __version__, metrics
 from monitor.clock import Clock
 from monitor.config.models import Config
 from monitor.daemon.parts import Parts
 from monitor.daemon.streams import StreamRegistry
 from monitor.errors import StoreError
 from monitor.incidents.engine import IncidentEngine
+from monitor.protocol.decision import Reason
 from monitor.store.database import Database
 from monitor.vocabulary import EffectKind
 from monitor.watch.deaths import GIVEN_UP_REASON
@@ -41,6 +42,7 @@ class Gauges:
         self._registry = registry
         self._database = database
         self._folders = folders_of(parts.config, parts.store)
+        self._model = parts.package.name
         self._clock = clock
         self._states = {
             (definition.name, name)
@@ -49,6 +51,14 @@ class Gauges:
             for name, state in definition.states.items()
             if not state.final
         }
+
+    def begin(self) -> None:
+        """Create what is counted, and say what this daemon is."""
+        metrics.initialise()
+        for reason in Reason:
+            metrics.TRANSITIONS.labels(reason.value)
+        metrics.BUILD_INFO.info({"version": __version__})
+        metrics.MODEL_INFO.labels("acting").info({"model": self._model, "provider": ""})
 
     async def run(self) -> None:
         """Measure until cancelled."""

@@ -6,7 +6,6 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import structlog
 
@@ -17,6 +16,7 @@ from monitor.daemon.protocols import StreamRule
 from monitor.daemon.rulebook import Rulebook
 from monitor.daemon.streams import StreamRegistry, WatchedStream
 from monitor.daemon.thresholds import Thresholds
+from monitor.daemon.watcher_pool import WatcherPool
 from monitor.daemon.work_queue import WorkQueue, work_off, work_off_side_by_side
 from monitor.detect.persistence import DetectionRule, Detector, Raised
 from monitor.errors import MediaServerError
@@ -41,22 +41,6 @@ from monitor.watch.messages import Observation, StreamStatus
 _TICK_S = 1.0
 
 log = structlog.get_logger()
-
-
-class WatcherPool(Protocol):
-    """The part of the supervisor that the keeper uses."""
-
-    async def assign(self, stream_id: str, url: str, posture: Posture) -> None:
-        """Watch a stream from now on."""
-        ...
-
-    async def release(self, stream_id: str) -> None:
-        """Stop watching it."""
-        ...
-
-    async def set_posture(self, stream_id: str, posture: Posture) -> None:
-        """Watch it more or less closely."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,9 @@ class EffectRunner:
             else:
                 break
         if not result.detail.get("drill"):
-            EFFECTS.labels(effect.kind.value, result.outcome.value).inc()
+            # Taken back before it was done: nobody has to be woken for that.
+            withdrawn = result.detail.get("reason") == "withdrawn"
+            EFFECTS.labels(effect.kind.value, "withdrawn" if withdrawn else result.outcome.value).inc()
         log.info(
             "effect_finished",
             effect=effect.kind.value,

@@ -62,14 +62,16 @@ async def get_status(request: web.Request) -> web.Response:
 
 
 async def get_streams(request: web.Request) -> web.Response:
-    """List live streams, most urgent first."""
+    """List live streams, most urgent first; with `top`, so many of them."""
     streams = by_urgency(request.app[keys.DAEMON].streams())
+    if "top" in request.query:
+        streams = streams[: _number(request, "top", len(streams))]
     return json_reply(wire.Streams([wire.stream(stream) for stream in streams]))
 
 
 async def get_incidents(request: web.Request) -> web.Response:
     """List incidents, newest first, in pages."""
-    limit = _limit(request)
+    limit = _number(request, "limit", DEFAULT_LIMIT)
     after = request.query.get("after")
     incidents = await request.app[keys.INCIDENTS].incidents(limit=limit, open_only=_open_only(request), after=after)
     next_after = incidents[-1].incident_id if len(incidents) == limit else None
@@ -143,12 +145,12 @@ def _ref(request: web.Request, body: wire.BlockBody) -> StreamRef:
     return StreamRef(texts["server"], texts["app"], texts["name"])
 
 
-def _limit(request: web.Request) -> int:
-    text = request.query.get("limit", str(DEFAULT_LIMIT))
+def _number(request: web.Request, field: str, default: int) -> int:
+    text = request.query.get(field, str(default))
     # Only ASCII digits: int() would also take "1_0", " 7" and other scripts' digits.
     if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_LIMIT):
-        message = f"limit is no number from 1 to {MAX_LIMIT}: write one, or leave it out for {DEFAULT_LIMIT}"
-        raise RequestRefused(Refusal.INVALID_FIELD, message, field="limit")
+        message = f"{field} is no number from 1 to {MAX_LIMIT}: write one, or leave it out for {default}"
+        raise RequestRefused(Refusal.INVALID_FIELD, message, field=field)
     return int(text)
 
 

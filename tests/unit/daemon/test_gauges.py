@@ -35,7 +35,12 @@ async def gauging(tmp_path: Path) -> AsyncIterator[Gauging]:
         registry = StreamRegistry(WatchSection())
         config = SimpleNamespace(evidence_directory=tmp_path / "not" / "made" / "yet", spool_directory=None)
         policy = ServerPolicy(shipped()["immediate"], dry_run=False, names_are_secret=False)
-        parts = SimpleNamespace(config=config, store=tmp_path / "store.sqlite3", policies={"edge": policy})
+        parts = SimpleNamespace(
+            config=config,
+            store=tmp_path / "store.sqlite3",
+            policies={"edge": policy},
+            package=SimpleNamespace(name="toy@1"),
+        )
         yield Gauging(on, registry, Gauges(parts, on.engine, registry, on.database, on.clock))  # type: ignore[arg-type] # all that it reads
 
 

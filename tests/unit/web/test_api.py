@@ -52,6 +52,21 @@ async def test_streams_come_most_urgent_first(
     assert streams[4]["last_scores"] == {"violence": 0.0312}
 
 
+async def test_only_the_most_urgent_streams_are_asked_for(
+    open_web: WebServer, daemon: FakeDaemon, http: aiohttp.ClientSession
+) -> None:
+    daemon.stream_views = [
+        stream("calm"),
+        stream("blind", freshness=Freshness.BLIND),
+        stream("grave", severity=Severity.ACT, incident_id="inc-0001"),
+    ]
+    async with http.get(open_web.url + "/api/v1/streams?top=2") as reply:
+        assert [view["title"] for view in (await reply.json())["streams"]] == ["live/grave", "live/blind"]
+    for wrong in ("0", "x", "501", ""):
+        async with http.get(open_web.url + f"/api/v1/streams?top={wrong}") as reply:
+            assert (reply.status, (await reply.json())["error"]["field"]) == (400, "top")
+
+
 async def test_status_says_what_is_wrong(open_web: WebServer, daemon: FakeDaemon, http: aiohttp.ClientSession) -> None:
     daemon.ready_checks.append(Check("classifier", ok=False, detail="inference failed"))
     daemon.dry_run = True
