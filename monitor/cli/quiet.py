@@ -21,7 +21,10 @@ _server_option = click.option("--server", metavar="NAME", help="Only on this med
 @_server_option
 @daemon_options
 def pause(*, duration: str, reason: str, server: str | None, **daemon: Any) -> int:
-    """Stop containing: nothing is held, cut or blocked until the end. Watching, alerts and reviews go on."""
+    """Stop containing for a while; watching, alerts and reviews go on.
+
+    Nothing is held, cut or blocked until the end.
+    """
     begun = call("POST", "/api/v1/pause", {"for": duration, "why": reason, **_given(server=server)}, **daemon)
     click.echo(f"paused on {begun['server'] or 'all media servers'} until {begun['until']} by {begun['owner']}")
     return 0
@@ -32,7 +35,10 @@ def pause(*, duration: str, reason: str, server: str | None, **daemon: Any) -> i
 @_server_option
 @daemon_options
 def resume(*, reason: str, server: str | None, **daemon: Any) -> int:
-    """Contain again; what was asked for meanwhile, and is still wanted, is done now."""
+    """End pauses: contain again.
+
+    What was asked for meanwhile, and is still wanted, is done now.
+    """
     ended = call("DELETE", "/api/v1/pause", {"why": reason, **_given(server=server)}, **daemon)
     click.echo(f"resumed: {ended['ended']} pause{'s' * (ended['ended'] != 1)} ended")
     return 0
@@ -40,7 +46,10 @@ def resume(*, reason: str, server: str | None, **daemon: Any) -> int:
 
 @click.group()
 def silences() -> None:
-    """List, add and expire silences of alerts; containment goes on under them."""
+    """List, add and expire silences of alerts.
+
+    Containment goes on under them.
+    """
 
 
 @silences.command(name="list")

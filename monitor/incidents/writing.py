@@ -143,13 +143,14 @@ async def write_late_outcome(
 ) -> None:
     """Write the outcome of an effect whose incident is closed: there is nobody left to tell, but the log says it."""
     if await _write_outcome(connection, ended, at=at):
+        drill = {"drill": True} if ended.result.detail.get("drill") else {}
         await audit.append(
             connection,
             at=at,
             actor="daemon",
             action="effect_finished",
             incident_id=effect.incident_id,
-            detail=event_detail(event) | {"result": dict(ended.result.detail)},
+            detail=event_detail(event) | {"result": dict(ended.result.detail)} | drill,
         )
 
 

@@ -198,6 +198,7 @@ class DeliveryState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class DeliveryView:
     """One alert to one receiver. `last_reason` is the reason word of the last failure; `at` the time of the last change."""
+
     SUPERSEDED = "superseded"
 
     receiver: str

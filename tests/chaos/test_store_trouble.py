@@ -143,7 +143,9 @@ async def test_an_attack_is_cut_whatever_becomes_of_the_store(tmp_path: Path) ->
                     for number, trouble in enumerate((locked(store), full(data)), start=1):
                         with trouble:
                             await site.is_cut(number)
-                            await eventually(lambda: site.answers("/readyz?verbose", 503, "[-] store"), deadline_s=DEADLINE_S)
+                            await eventually(
+                                lambda: site.answers("/readyz?verbose", 503, "[-] store"), deadline_s=DEADLINE_S
+                            )
                             assert await site.answers("/livez", 200)
                             assert await site.metric("livecordon_store_unwritten") > 0
                         await site.is_written_down(closed=number)

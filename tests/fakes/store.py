@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 
+from alembic import command
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
@@ -16,7 +17,8 @@ from typing_extensions import override
 from monitor.errors import StoreError
 from monitor.store.database import Database
 from monitor.store.incidents import IncidentRecord
-from monitor.store.migrating import migrate
+from monitor.store.migrating import _alembic, migrate
+from monitor.store.sqlite import SqliteBackend
 from monitor.vocabulary import StreamRef
 
 CAM1 = StreamRef("edge", "live", "cam1")
@@ -89,3 +91,15 @@ def incident_record(number: int = 1, *, ref: StreamRef = CAM1, opened_at: float 
         opened_at=opened_at,
         changed_at=opened_at,
     )
+
+
+def downgrade(path: Path, revision: str) -> None:
+    """Leave the store as the version with this newest migration left it."""
+    config = _alembic()
+    engine = SqliteBackend(path).migrating_engine()
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, revision)
+    finally:
+        engine.dispose()

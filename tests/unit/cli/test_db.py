@@ -12,7 +12,7 @@ from monitor.store.database import Database
 from monitor.store.migrating import migrate
 from monitor.store.ownership import sole_owner
 from monitor.store.sqlite import SqliteBackend
-from tests.fakes.store import copy_empty_store
+from tests.fakes.store import copy_empty_store, downgrade
 
 
 @pytest.fixture
@@ -75,17 +75,8 @@ def test_a_damaged_copy_is_not_restored(config: Path) -> None:
 
 def test_a_store_is_copied_before_it_is_migrated(tmp_path: Path, config: Path) -> None:
     store = config.with_name("store.sqlite3")
-    statement(store, "DROP TABLE writer")
     # As the first version left it.
-    statement(store, "UPDATE alembic_version SET version_num = '0001'")
-    with closing(sqlite3.connect(store)) as connection:
-        later = {row[1] for row in connection.execute("PRAGMA table_info(incident)")} & {
-            "strikes",
-            "viewers",
-            "reports",
-        }
-    for column in later:
-        statement(store, f"ALTER TABLE incident DROP COLUMN {column}")
+    downgrade(store, "0001")
     assert db(config, "migrate") == 0
     migrate(store)
     copy = store.with_name("store.sqlite3.before-0001")
