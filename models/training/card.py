@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Facts:
         cpu_h: CPU hours behind the model, decoding and evaluation included.
         hours: Hours that this run took.
         clip_ms: CPU milliseconds per clip, flow included.
+        session_mib: Memory that one session adds to a process.
         model_bytes: Size of the graph.
     """
 
@@ -50,6 +51,7 @@ class Facts:
     cpu_h: float
     hours: float
     clip_ms: float
+    session_mib: float
     model_bytes: int
 
 
@@ -87,6 +89,10 @@ def write_card(folder: Path, results: Results, streams: dict[str, dict[str, Noti
             for sampling, answers in streams.items()
             for what, answer in answers.items()
         ),
+        goals="\n".join(
+            f"| {goal} | {measured} | {'yes' if reached else '**no**'} |"
+            for goal, measured, reached in _goals(results, streams, facts)
+        ),
         normal_hours=f"{next(iter(streams['calm'].values())).hours:.2f}",
         gallery=GALLERY.read_text().strip(),
         parameters=f"{facts.parameters:,}",
@@ -99,6 +105,29 @@ def write_card(folder: Path, results: Results, streams: dict[str, dict[str, Noti
         energy=f"{facts.cpu_h * WATTS:.0f}",
     )
     (folder / "MODEL_CARD.md").write_text(text)
+
+
+def _goals(results: Results, streams: dict[str, dict[str, Noticed]], facts: Facts) -> Iterator[tuple[str, str, bool]]:
+    """Yield what was asked for in numbers, what was measured, and whether that is enough."""
+    pooled = results.auc["whole clips, all normal clips as negatives"]
+    goal = "AUC of whole clips, all normal clips as negatives: 0.88, with 0.82 as the lower end of the interval"
+    yield goal, str(pooled), pooled.value >= 0.88 and pooled.low >= 0.82
+    error = results.calibration["all"]
+    yield "expected calibration error of at most 0.05", f"{error:.3f}", error <= 0.05
+    cuts = [answers["cut"] for answers in streams.values()]
+    hours = cuts[0].hours
+    found = "; ".join(
+        f"{one.soon} of {one.streams} passages within {SOON_S:.0f} s, {one.noticed} at all" for one in cuts
+    )
+    none_false = all(one.false_per_hour == 0 for one in cuts)
+    yield (
+        "no false cut at `act` on stitched streams",
+        f"{'none' if none_false else 'some'} in {hours:.2f} hours; recall, calm and then close: {found}",
+        none_false,
+    )
+    yield "at most 8 ms of CPU per clip, flow included", f"{facts.clip_ms:.1f} ms", facts.clip_ms <= 8
+    yield "at most 4 MiB", f"{facts.model_bytes / 1024:.0f} KiB", facts.model_bytes <= 4 * 1024**2
+    yield "at most 60 MiB of memory for a session", f"{facts.session_mib:.0f} MiB", facts.session_mib <= 60
 
 
 def percent(rate: Estimate) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -107,6 +110,13 @@ def cpu_ms_per_clip(folder: Path, rounds: int = 50) -> float:
         classifier.classify([clip])
         spent_s.append(time.process_time() - began_s)
     return float(np.median(spent_s)) * 1000
+
+
+def session_mib(folder: Path) -> float:
+    """Return what a process that has nothing of the kind yet grows by when it loads the package and scores with it."""
+    root, check = Path(__file__).parents[2], ("-m", "monitor", "models", "check", "--json", str(folder.absolute()))
+    done = subprocess.run([sys.executable, *check], cwd=root, stdout=subprocess.PIPE, check=True)  # noqa: S603 - our own command
+    return float(json.loads(done.stdout)["costs"][0]["memory_mib"])
 
 
 def as_clip(frames: NDArray[np.uint8], times_s: NDArray[np.float64]) -> Clip:

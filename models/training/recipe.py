@@ -19,7 +19,7 @@ from models.training.clips import Labelled, assign_folds, list_clips
 from models.training.fitting import HeldOut, score_held_out
 from models.training.judging import FALSE_ALARMS, FIGHTS, CrossValidated, Results, judge, platt, scored
 from models.training.live import POSTURES, score_fold_as_live
-from models.training.packaging import LABEL, build_graph, cpu_ms_per_clip, write_package
+from models.training.packaging import LABEL, build_graph, cpu_ms_per_clip, session_mib, write_package
 from models.training.samples import EVALUATION_ONLY, Kind, Samples, build_samples
 from models.training.streams import Noticed, judge_streams, noticed
 from models.training.whole import NO_FOLD, fit_whole, head_of
@@ -110,6 +110,7 @@ def main(*, data_dir: Path, package: Path, cache: Path, version: str, seed: int,
         cpu_h=(workshop.cpu_s + time.process_time() - own_began_s) / 3600,
         hours=(time.monotonic() - began_s) / 3600,
         clip_ms=cpu_ms_per_clip(package),
+        session_mib=session_mib(package),
         model_bytes=(package / "model.onnx").stat().st_size,
     )
     write_card(package, results, streams, facts)
