@@ -196,6 +196,61 @@ class NodeMediaServer(ServerSection):
     """Its `auth.secret`, where `auth.play` is on: the addresses from which watchers pull are signed with it."""
 
 
+class CustomCall(Section):
+    """How one thing is asked of a media server of yours: by a program, or by a webhook."""
+
+    command: tuple[str, ...] = ()
+    """Program and arguments, run without a shell. It reads JSON from its standard input and writes JSON; 0 means done. In an argument,
+    `{app}`, `{name}`, `{session}`, `{address}` and `{until}` stand for what is asked about."""
+    webhook: ControlAddress | None = None
+    """Called with a POST of JSON, and answers with JSON; any 2xx means done."""
+
+    @model_validator(mode="after")
+    def _one_way_to_ask(self) -> CustomCall:
+        if bool(self.command) == (self.webhook is not None):
+            message = "there is one way to ask: name either command or webhook"
+            raise ValueError(message)
+        return self
+
+
+class CustomServer(ServerSection):
+    """Any other media server, through programs and webhooks of your own."""
+
+    kind: Literal["custom"]
+    """Which adapter."""
+    on_list: CustomCall
+    """Tells every live stream."""
+    on_cut: CustomCall | None = None
+    """Ends one stream."""
+    on_hold: CustomCall | None = None
+    """Keeps one stream from its viewers while its encoder stays connected."""
+    on_release: CustomCall | None = None
+    """Shows it to them again."""
+    on_block: CustomCall | None = None
+    """Keeps a publisher out until a time, beside the publish gate or instead of it."""
+    on_unblock: CustomCall | None = None
+    """Lets them in again before that time."""
+    pull_url: str | None = Field(
+        default=None, pattern=r"^(rtmps?|rtsps?|https?)://[^{}?#]*\{app\}[^{}?#]*\{name\}[^{}?#]*$"
+    )
+    """Where watchers read, such as `rtsp://127.0.0.1:8554/{app}/{name}`; streams that `on_list` gives an address have that."""
+    webhook_token: Secret | None = None
+    """Sent with every webhook as `Authorization: Bearer …`."""
+    promises: tuple[Literal["publisher_address", "synchronous_block", "gate_down_refuses", "seen_while_held"], ...] = ()
+    """What your server does beside: lists publishers' addresses; waits for the publish gate; refuses while the gate does not answer; lets watchers see a held stream."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> CustomServer:
+        for one, other in (("on_hold", "on_release"), ("on_block", "on_unblock")):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                message = f"nobody is shut out without a way back: name both {one} and {other}, or neither"
+                raise ValueError(message)
+        if "synchronous_block" in self.promises and self.pull_url is None:
+            message = "the publish gate lets in only what can be watched, before it is listed: name pull_url"
+            raise ValueError(message)
+        return self
+
+
 BuiltInServer = Annotated[
     NginxRtmpServer
     | MediaMtxServer
@@ -203,6 +258,7 @@ BuiltInServer = Annotated[
     | SrsServer
     | OvenMediaEngineServer
     | NodeMediaServer
+    | CustomServer
     | EmbeddedServer
     | StaticServer,
     Field(discriminator="kind"),

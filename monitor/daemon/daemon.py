@@ -36,6 +36,7 @@ from monitor.daemon.streams import StreamRegistry
 from monitor.daemon.strikes import Strikes
 from monitor.daemon.thresholds import Thresholds, applications_of, budgets_of
 from monitor.daemon.views import MemoryView, Vitals
+from monitor.effects.block_teller import BlockTeller
 from monitor.effects.blocklist import BlockList
 from monitor.effects.doorkeeper import Doorkeeper
 from monitor.effects.drill import sparing_drills
@@ -235,6 +236,9 @@ class Daemon:
                         self._keeper.run(),
                         self._keeper.measure(),
                         self._doorkeeper.run(),
+                        BlockTeller(
+                            self._blocks, self._servers, self._clock, dry_run_servers=self._dry_run_servers
+                        ).run(),
                         self._thresholds.run(),
                         *self._people.loops(),
                         self._pulse.beat(notifier),

@@ -21,6 +21,12 @@ class BlockList:
         self._strikes = strikes
         self._until: dict[StreamRef, float] = {}
         self._ends: list[tuple[float, StreamRef]] = []
+        self.version = 0
+        """Another number after every change but a block's own end."""
+
+    def on(self, server: str) -> dict[StreamRef, float]:
+        """Return who is barred on a media server by name, and until when; not whom strikes bar."""
+        return {ref: until for ref, until in self._until.items() if ref.server == server}
 
     def replace(self, active: Iterable[BlockRecord]) -> None:
         """Take over all active blocks of the store; of several on one publisher the longest counts."""
@@ -28,12 +34,14 @@ class BlockList:
         for block in active:
             until[block.ref] = max(block.until, until.get(block.ref, 0.0))
         self._until = until
+        self.version += 1
         self._ends = [(end, ref) for ref, end in until.items()]
         heapq.heapify(self._ends)
         self.forget_expired()
 
     def change(self, ref: StreamRef, until: float | None) -> None:
         """Bar `ref` until this Unix time, or let it in again with None, after the transaction that said so."""
+        self.version += 1
         if until is None:
             self._until.pop(ref, None)
         else:

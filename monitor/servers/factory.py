@@ -8,6 +8,7 @@ from typing import Any, Final
 from monitor.config.section import ServerSection
 from monitor.config.server_plugins import find_plugin
 from monitor.config.servers import (
+    CustomServer,
     EmbeddedServer,
     LiveKitServer,
     MediaMtxServer,
@@ -18,6 +19,7 @@ from monitor.config.servers import (
     StaticServer,
 )
 from monitor.errors import ConfigError, Problem
+from monitor.servers.custom.adapter import CustomMediaServer
 from monitor.servers.embedded.adapter import EmbeddedMediaServer
 from monitor.servers.livekit.adapter import LiveKitMediaServer
 from monitor.servers.mediamtx.adapter import MediaMtxMediaServer
@@ -66,6 +68,20 @@ BUILT_IN: Final[Mapping[str, ServerKind[Any]]] = {
             "api_key": "devkey",
             "api_secret": {"env": "LIVEKIT_API_SECRET"},
             "watch_url": "rtsp://127.0.0.1:8554/livekit/{room}/{identity}",
+        },
+    ),
+    "custom": ServerKind(
+        CustomServer,
+        lambda section, _gate_url: CustomMediaServer(section),
+        {
+            "on_list": {"command": ["/usr/local/bin/my-server", "list"]},
+            "on_cut": {"command": ["/usr/local/bin/my-server", "kick", "{session}"]},
+            "on_hold": {"webhook": "http://127.0.0.1:9000/hold"},
+            "on_release": {"webhook": "http://127.0.0.1:9000/release"},
+            "on_block": {"webhook": "http://127.0.0.1:9000/block"},
+            "on_unblock": {"webhook": "http://127.0.0.1:9000/unblock"},
+            "pull_url": "rtsp://127.0.0.1:8554/{app}/{name}",
+            "promises": ["publisher_address", "synchronous_block"],
         },
     ),
     "static": ServerKind(

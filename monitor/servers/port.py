@@ -266,3 +266,26 @@ class EndsStreams(Protocol):
     def mark_ended(self, ref: StreamRef) -> None:
         """Note that the watcher has read the stream to its end; unknown streams are ignored."""
         ...
+
+
+@runtime_checkable
+class TakesBlocks(Protocol):
+    """An adapter whose media server can keep publishers out by itself; check with ``isinstance``, then `takes_blocks`."""
+
+    @property
+    def takes_blocks(self) -> bool:
+        """Whether it can, as it is configured."""
+        ...
+
+    async def block(self, ref: StreamRef, until: datetime) -> None:
+        """Have whoever publishes under this name refused until then (aware UTC), which may have been asked before.
+
+        Raises:
+            MediaServerUnreachable, MediaServerRefused: it was not accepted.
+            UnsafeCallRefused: the command could hit more than this stream; nothing was sent.
+        """
+        ...
+
+    async def unblock(self, ref: StreamRef) -> None:
+        """Have them let in again before that time; errors as for `block`."""
+        ...

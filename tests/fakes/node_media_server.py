@@ -16,12 +16,13 @@ import aiohttp
 
 from monitor.config.servers import NodeMediaServer
 from monitor.demo.nginx import two_free_ports
+from monitor.servers.contract.helpers import FfmpegEncoder
 from monitor.servers.contract.site import Encoder, Site
 from monitor.servers.node_media_server.adapter import NodeMediaServerAdapter
 from monitor.servers.port import MediaServer
 from tests.fakes.checkout import NODE_MEDIA_SERVER, ROOT
 from tests.fakes.publishers import ffmpeg_publishing
-from tests.fakes.sites import FfmpegEncoder, deciding, free_port
+from tests.fakes.sites import deciding, free_port
 from tests.fakes.waiting import eventually
 
 PASSWORD = "correct horse battery staple"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +11,7 @@ from aiohttp import ClientSession, web
 
 from monitor.config.servers import EmbeddedServer, StaticServer
 from monitor.demo.nginx import RealNginx
+from monitor.servers.contract.helpers import FfmpegEncoder
 from monitor.servers.contract.site import Encoder, Site
 from monitor.servers.embedded.adapter import EmbeddedMediaServer
 from monitor.servers.embedded.relay import Relay
@@ -21,24 +21,6 @@ from monitor.servers.static.adapter import StaticMediaServer
 from tests.fakes.hook import HookServer
 from tests.fakes.nginx import section_for
 from tests.fakes.publishers import RelayPublisher, ffmpeg_publishing
-
-
-class FfmpegEncoder:
-    """An ffmpeg that publishes until it is killed, refused or cut."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    @property
-    def live(self) -> bool:
-        return self._process.returncode is None
-
-    async def ended(self) -> None:
-        await self._process.wait()
-
-    async def stop(self) -> None:
-        self._process.kill()
-        await self._process.wait()
 
 
 class NginxSite:

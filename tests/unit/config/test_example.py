@@ -26,6 +26,7 @@ ENVIRON = {
     "LIVECORDON_OME_WEBHOOK_KEY": "for the example",
     "LIVECORDON_NMS_PASSWORD": "for the example",
     "LIVECORDON_NMS_PLAY_SECRET": "for the example",
+    "LIVECORDON_CUSTOM_TOKEN": "for the example",
     "LIVECORDON_GATE_TOKEN": "0123456789abcdef-gate",
     "LIVECORDON_ALERT_SECRET": "whsec_" + "abcd" * 8,
 }
@@ -38,6 +39,13 @@ NOT_IN_THE_EXAMPLE = {
     "servers[].accounts[].password.file",
     "servers[].cut_webhook",  # excludes cut_command
     "servers[].gate_url",  # for tests
+    "servers[].on_list.webhook",  # each excludes the other
+    "servers[].on_cut.webhook",
+    "servers[].on_hold.command",
+    "servers[].on_release.command",
+    "servers[].on_block.command",
+    "servers[].on_unblock.command",
+    "servers[].webhook_token.file",
     "store.url.env",  # excludes path
     "store.url.file",
     "web.tokens[].secret.file",  # excludes env, as below
@@ -96,6 +104,7 @@ def test_every_example_in_it_loads_when_uncommented(tmp_path: Path) -> None:
         "srs",
         "ovenmediaengine",
         "node_media_server",
+        "custom",
         "static",
     ]
     assert [token.role for token in loaded.config.web.tokens] == ["responder"]
