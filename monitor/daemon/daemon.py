@@ -236,9 +236,7 @@ class Daemon:
                         self._keeper.run(),
                         self._keeper.measure(),
                         self._doorkeeper.run(),
-                        BlockTeller(
-                            self._blocks, self._servers, self._clock, dry_run_servers=self._dry_run_servers
-                        ).run(),
+                        BlockTeller(self._blocks, self._servers, self._clock, self._dry_run_servers).run(),
                         self._thresholds.run(),
                         *self._people.loops(),
                         self._pulse.beat(notifier),

@@ -36,7 +36,6 @@ class BlockTeller:
         blocks: BlockList,
         servers: Mapping[str, MediaServer],
         clock: Clock,
-        *,
         dry_run_servers: Collection[str],
     ) -> None:
         """Tell `servers` (by configured name, filled by the time of `run`), except for `dry_run_servers`."""

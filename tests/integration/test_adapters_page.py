@@ -74,7 +74,7 @@ def test_its_entry_is_loaded_and_built_through_the_entry_point(package: Path) ->
         server = build_server(section, gate_url="")
 
     assert (section.kind, server.kind, server.name) == ("castle", "castle", "keep")
-    assert type(server).__module__ == "livecordon_castle"
+    assert type(server).__module__ == "castle_adapter"
 
 
 def test_its_adapter_keeps_the_contract(package: Path) -> None:
@@ -85,7 +85,7 @@ def test_its_adapter_keeps_the_contract(package: Path) -> None:
 
 
 def test_an_adapter_that_cuts_whoever_has_the_name_now_does_not(package: Path) -> None:
-    module = package / "livecordon_castle.py"
+    module = package / "castle_adapter.py"
     source = module.read_text()
     careless = source.replace('"session": meant[0].session', '"session": None').replace(
         "meant = await self._listed(ref, session)",

@@ -44,7 +44,7 @@ class Fortress(FakeServer):
 
 @asynccontextmanager
 async def telling(blocks: BlockList, server: FakeServer, clock: ManualClock, *dry: str) -> AsyncIterator[None]:
-    task = asyncio.create_task(BlockTeller(blocks, {server.name: server}, clock, dry_run_servers=dry).run())
+    task = asyncio.create_task(BlockTeller(blocks, {server.name: server}, clock, dry).run())
     await clock.advance(0)
     try:
         yield
