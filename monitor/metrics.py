@@ -216,6 +216,24 @@ STORE_OPERATIONS = ("read", "write")
 DISK_USES = ("store", "evidence", "spool")
 
 
+SERVER_DEGRADED = Gauge(
+    "livecordon_server_degraded",
+    "1 while a media server answers, but with something that cannot be relied on, else 0.",
+    ["server"],
+)
+STREAMS_EXCLUDED = Gauge(
+    "livecordon_streams_excluded", "Live streams that are not watched because the configuration says so.", ["server"]
+)
+BARRED_LIVE = Gauge("livecordon_barred_live", "Publications of barred publishers that are live and could not be cut.")
+REMAINS_FOUND = ("nothing", "visible", "unknown")
+REMAINS = Counter(
+    "livecordon_remains_total", "Looks at what viewers may still fetch after a cut or hold.", ["server", "found"]
+)
+EMERGENCY_COMMANDS = Counter(
+    "livecordon_emergency_commands_total", "Emergency commands, run where a cut was not carried out.", ["outcome"]
+)
+
+
 def initialise() -> None:
     """Create every combination of closed labels at zero, so that rates and absent-alerts work before the first event."""
     _initialise_models()
@@ -259,6 +277,8 @@ def _initialise_models() -> None:
 
 
 def _initialise_containment() -> None:
+    for outcome in ("ran", "failed"):
+        EMERGENCY_COMMANDS.labels(outcome)
     for how in WITHHELD:
         STREAMS_WITHHELD.labels(how).set(0)
     for route in ROUTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from monitor.config.fields import AnchoredPath, Duration, Name
+from monitor.config.fields import AnchoredPath, ControlAddress, Duration, Name, Network
 
 
 class Section(BaseModel):
@@ -29,6 +29,39 @@ class Secret(Section):
         return self
 
 
+class RemainsSection(Section):
+    """What viewers may still fetch of a stream after a cut, such as HLS that the server has written, and how it is taken away."""
+
+    folder: AnchoredPath | None = None
+    """Folder into which the server writes HLS or DASH; `{app}` stands for the application, where each has its own."""
+    address: ControlAddress | None = None
+    """Address of a stream's playlist, which is asked whether it is still there; `{app}` and `{name}` stand for the stream's."""
+    purge: bool = False
+    """Delete the stream's playlist and segments from `folder`, and nothing else."""
+    purge_command: tuple[str, ...] = ()
+    """Program and arguments that take away what lies elsewhere, run without a shell; `{app}` and `{name}` stand for the stream's."""
+    timeout: Duration = 3.0
+    """How long looking and taking away may take, each."""
+
+    @model_validator(mode="after")
+    def _purges_a_folder(self) -> RemainsSection:
+        if self.purge and self.folder is None:
+            message = "there is nothing to purge from: name the folder"
+            raise ValueError(message)
+        return self
+
+
+class StreamFilter(Section):
+    """Some of a server's streams: those for which all that is said here holds."""
+
+    app: str = Field(default="*", min_length=1)
+    """Applications whose name matches; `*`, `?` and `[abc]` stand for any letters, one, or one of these."""
+    name: str = Field(default="*", min_length=1)
+    """Streams whose name matches, in the same way."""
+    publisher: Network | None = None
+    """Publishers at this address or in this network."""
+
+
 class ServerSection(Section):
     """What every media server's entry may say. A kind of media server adds its own settings, and narrows `kind`."""
 
@@ -46,5 +79,16 @@ class ServerSection(Section):
     """How long one request to its control interface may take."""
     insecure_control: bool = False
     """Let its control interface be used unencrypted over a network: whoever is on the way can then cut every stream."""
+    include: tuple[StreamFilter, ...] = ()
+    """Only these streams are watched; all by default. A publisher whose address is not known may be any."""
+    exclude: tuple[StreamFilter, ...] = ()
+    """These streams are not watched, whatever `include` says. Whoever is blocked stays so."""
+    second_control: ControlAddress | None = None
+    """Another address of the same control interface (scheme, host and port), used while the first does not answer."""
+    emergency_command: tuple[str, ...] = ()
+    """Program and arguments, run without a shell, when the control interface does not cut a stream within five seconds; `{app}`,
+    `{name}`, `{session}` and `{address}` stand for the stream's, the publication's and the publisher's."""
+    remains: RemainsSection | None = None
+    """What viewers may still fetch of a stream after a cut, and how it is taken away."""
     kind: str
     """Which adapter."""

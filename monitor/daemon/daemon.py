@@ -15,6 +15,7 @@ from monitor import __version__
 from monitor.alerts.outbox import Outbox
 from monitor.clock import Clock, SystemClock
 from monitor.daemon.barring import Barring, is_contained
+from monitor.daemon.containment import Containment
 from monitor.daemon.deliveries import Deliveries
 from monitor.daemon.discovery import Discovery
 from monitor.daemon.drills import Drills
@@ -22,6 +23,7 @@ from monitor.daemon.evidence import kept_of, kept_video_of
 from monitor.daemon.gate import Gate
 from monitor.daemon.gauges import Gauges
 from monitor.daemon.keeper import Keeper
+from monitor.daemon.media_servers import discovery_of, open_media_servers
 from monitor.daemon.model_swap import ModelSwap
 from monitor.daemon.parts import Parts
 from monitor.daemon.people import People
@@ -46,12 +48,10 @@ from monitor.effects.strikelist import StrikeList
 from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import OpenIncident
 from monitor.protocol.decision import Decision
-from monitor.servers.factory import build_server
-from monitor.servers.port import HidesNames, MediaServer
+from monitor.servers.port import MediaServer
 from monitor.store.blocks import BlockRecord
 from monitor.store.database import Database
 from monitor.store.effects import EffectRecord
-from monitor.store.incidents import IncidentRecord
 from monitor.store.ownership import sole_owner
 from monitor.store.strikes import StrikeRecord
 from monitor.vocabulary import StreamRef
@@ -64,7 +64,6 @@ _EVIDENCE_DEADLINE_S: Final = 5.0
 _VIDEO_DEADLINE_S: Final = 15.0
 _CUT_GUARD_MARGIN_S: Final = 30.0
 _SETTLE_S: Final = 2.0
-_PUBLISH_HURRY_S: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -101,6 +100,7 @@ class Daemon:
         )
         self._engine = IncidentEngine(self._database, clock, people.decided, self, parts.enforcement.policies)
         people.attach(self._engine)
+        self._containment = Containment.of(config, self._registry, self._discoveries)
         self._dry_run_servers = frozenset(name for name, one in parts.policies.items() if one.dry_run)
         self._outbox.on_disabled = people.alerting.tell_disabled
         self._doorkeeper = Doorkeeper(
@@ -110,6 +110,7 @@ class Daemon:
             dry_run_servers=self._dry_run_servers,
             restraints=people.restraints,
             is_contained=lambda stream_id: is_contained(self._engine, stream_id),
+            containment=self._containment,
         )
         self._shadow = ShadowJudge(lambda stream_id: self._keeper.rules_on(stream_id))  # noqa: PLW0108 - made later
         self._watchers = Watchers(
@@ -123,7 +124,7 @@ class Daemon:
         )
         self._promptness = Promptness(self._engine, clock)
         performers = performers_of(
-            config, self._servers, clock, self._engine, people, on_cut=self._on_cut, evidence=self
+            config, self._servers, clock, self._engine, people, evidence=self, containment=self._containment
         )
         self._runner = EffectRunner(
             self._database, clock, sparing_drills(performers), self._promptness.finish, self._engine
@@ -216,14 +217,17 @@ class Daemon:
             await self._people.auditing.begin(self._parts)
             await self._thresholds.load()
             await stack.enter_async_context(self._outbox)
+            await stack.enter_async_context(self._containment.remains)
             web = await stack.enter_async_context(self._web_server())
+            key = self._parts.enforcement.identifier.derived_key("held streams")
+            self._servers.update(await open_media_servers(stack, config, gate_url=web.gate_url, key=key))
             for section in config.servers:
-                server = await stack.enter_async_context(build_server(section, gate_url=web.gate_url(section.name)))
-                if isinstance(server, HidesNames):
-                    server.use_key(self._parts.enforcement.identifier.derived_key("held streams"))
-                self._servers[section.name] = server
-                self._discoveries[section.name] = Discovery(
-                    server, interval_s=section.list_interval, clock=self._clock, on_listing=self._keeper.on_listing
+                self._discoveries[section.name] = discovery_of(
+                    section,
+                    self._servers[section.name],
+                    self._clock,
+                    self._keeper.on_listing,
+                    self._containment.is_read,
                 )
             await stack.enter_async_context(self._watchers)
             log.info("daemon_started", version=__version__, dry_run=config.dry_run, servers=sorted(self._servers))
@@ -341,7 +345,9 @@ class Daemon:
             quiet=self._people.quiet,
             deliveries=Deliveries(self._database, self._outbox, self._clock),
             drills=Drills(self._registry, self._servers, self._engine, self._parts),
-            gate=Gate(self._servers, self._blocks, self._dry_run_servers, self._on_publish, is_sure=self._is_sure),
+            gate=Gate(
+                self._servers, self._blocks, self._dry_run_servers, self._containment.on_publish, is_sure=self._is_sure
+            ),
             clock=self._clock,
             strikes=Strikes(
                 self._database,
@@ -388,12 +394,3 @@ class Daemon:
 
     def _is_sure(self) -> bool:
         return self._vitals.store_ok or not self._parts.web.gate_fails_closed
-
-    def _on_publish(self, server_name: str) -> None:
-        # The publication is listed only after the gate's answer has arrived.
-        self._discoveries[server_name].hurry(_PUBLISH_HURRY_S)
-
-    def _on_cut(self, incident: IncidentRecord, for_s: float | None) -> None:
-        discovery = self._discoveries.get(incident.server)
-        if discovery is not None:
-            discovery.hurry(self._parts.config.effects.hold_off if for_s is None else for_s)

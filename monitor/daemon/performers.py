@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from monitor.clock import Clock
 from monitor.config.models import Config
+from monitor.daemon.containment import Containment
 from monitor.daemon.people import People
 from monitor.effects.committed import CommittedPerformer, UnsupportedPerformer
 from monitor.effects.cut import CutPerformer, CutSettings
@@ -15,7 +16,6 @@ from monitor.effects.port import Performer
 from monitor.effects.preserve import EvidenceSource, PreservePerformer, VideoSource
 from monitor.incidents.engine import IncidentEngine
 from monitor.servers.port import MediaServer
-from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import EffectKind
 
 
@@ -30,8 +30,8 @@ def performers_of(
     engine: IncidentEngine,
     people: People,
     *,
-    on_cut: Callable[[IncidentRecord, float | None], None],
     evidence: Evidence,
+    containment: Containment,
 ) -> dict[EffectKind, Performer]:
     """Return a performer for each kind of effect; those that contain rest while containment is paused.
 
@@ -41,13 +41,28 @@ def performers_of(
         clock: For deadlines.
         engine: Asked whether an effect is still wanted.
         people: Knows of pauses.
-        on_cut: See `CutPerformer`.
         evidence: Asked for a stream's last minute.
+        containment: The operator's own means; hears of what was done.
     """
     deadline_s = config.effects.cut_deadline
     committed = CommittedPerformer()
-    holding = HoldPerformer(servers, deadline_s, clock, is_wanted=engine.is_wanted)
-    cutting = CutPerformer(servers, CutSettings(deadline_s), clock, is_wanted=engine.is_wanted, on_cut=on_cut)
+    holding = HoldPerformer(
+        servers,
+        deadline_s,
+        clock,
+        is_wanted=engine.is_wanted,
+        on_moved=containment.on_moved,
+        remains=containment.remains,
+    )
+    cutting = CutPerformer(
+        servers,
+        CutSettings(deadline_s),
+        clock,
+        is_wanted=engine.is_wanted,
+        on_cut=containment.on_cut,
+        last_resort=containment.last_resort,
+        remains=containment.remains,
+    )
     return {
         EffectKind.ALERT: committed,
         EffectKind.REQUEST_REVIEW: committed,

@@ -123,6 +123,8 @@ class MemoryView:
                 name=name,
                 kind=discovery.server.kind,
                 ok=discovery.health.ok is True,
+                state=discovery.health.state.value,
+                excluded=discovery.health.excluded,
                 last_error=discovery.health.last_error or ("" if discovery.health.ok else "not_asked_yet"),
                 dry_run=self._dry_run or self._dry_run_servers[name],
                 streams=discovery.health.listed,

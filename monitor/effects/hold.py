@@ -8,7 +8,8 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.effects.patience import Patience
-from monitor.effects.port import EffectResult
+from monitor.effects.port import DetailValue, EffectResult
+from monitor.effects.remains import Remains
 from monitor.errors import MediaServerError, StoreError
 from monitor.servers.port import HoldResult, MediaServer
 from monitor.store.effects import EffectRecord
@@ -32,6 +33,8 @@ class HoldPerformer:
         clock: Clock,
         *,
         is_wanted: Callable[[str], Awaitable[bool]],
+        on_moved: Callable[[IncidentRecord], None] = lambda _: None,
+        remains: Remains | None = None,
     ) -> None:
         """Hold and release on `servers` (by configured name).
 
@@ -40,7 +43,11 @@ class HoldPerformer:
             deadline_s: How long the command is repeated where the protocol does not say it.
             clock: For deadline and back-off.
             is_wanted: Whether the effect of this id has not been withdrawn; asked before every repetition.
+            on_moved: Called once after each verified hold or release: watchers may have to read elsewhere.
+            remains: Measures what a hold leaves for viewers, and takes it away; None where nothing is known of that.
         """
+        self._on_moved = on_moved
+        self._remains = remains
         self._servers = servers
         self._deadline_s = deadline_s
         self._clock = clock
@@ -87,7 +94,7 @@ class HoldPerformer:
                 reason = ""
                 matched += result.matched
                 if result.verified:
-                    return self._verified(effect, commands=commands, matched=matched)
+                    return await self._verified(effect, incident, commands=commands, matched=matched)
             if self._clock.monotonic_s() - began_s + delay_s > patience.within_s:
                 break
             await self._clock.sleep(delay_s)
@@ -104,7 +111,12 @@ class HoldPerformer:
             # An attack does not wait for the disk.
             return True
 
-    def _verified(self, effect: EffectRecord, *, commands: int, matched: int) -> EffectResult:
+    async def _verified(
+        self, effect: EffectRecord, incident: IncidentRecord, *, commands: int, matched: int
+    ) -> EffectResult:
         elapsed_s = max(0.0, self._clock.now().timestamp() - effect.requested_at)
-        detail = {"commands": commands, "matched": matched, "seconds": round(elapsed_s, 3)}
+        self._on_moved(incident)
+        detail: dict[str, DetailValue] = {"commands": commands, "matched": matched, "seconds": round(elapsed_s, 3)}
+        if self._remains is not None and effect.kind is EffectKind.HOLD:
+            detail |= await self._remains.after(incident.ref)
         return EffectResult(EffectOutcome.SUCCEEDED, detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from yarl import URL
 from monitor.errors import MediaServerRefused, MediaServerUnreachable
 
 _MAX_CONNECTIONS = 16
+_SECOND_FOR_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,14 @@ async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise _LostError(type(error).__name__) from None
 
 
+class _NotConnected(MediaServerUnreachable):
+    """Nobody took the connection, so nothing was sent."""
+
+
+def _moved_to(origin: URL, url: URL) -> URL:
+    return URL(f"{origin}{url.raw_path_qs}", encoded=True)
+
+
 class ControlClient:
     """One aiohttp session with the limits that every call to a control interface needs.
 
@@ -48,11 +58,15 @@ class ControlClient:
     Args:
         timeout_s: Longest time for one call, from the first connect to the last byte.
         max_answer_bytes: Largest answer that is read.
+        second: Another address (scheme, host and port) of the same control interface. Calls go there for as long as
+            nobody takes a connection at the first; what may have been carried out there is not sent here as well.
     """
 
-    def __init__(self, *, timeout_s: float, max_answer_bytes: int) -> None:
+    def __init__(self, *, timeout_s: float, max_answer_bytes: int, second: str | None = None) -> None:
         self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
+        self._second = None if second is None else URL(second).origin()
+        self._second_until_s = 0.0
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -60,7 +74,9 @@ class ControlClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(force_close=True, limit=_MAX_CONNECTIONS),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            timeout=aiohttp.ClientTimeout(
+                total=self._timeout_s, sock_connect=None if self._second is None else self._timeout_s / 2
+            ),
             headers={"Accept-Encoding": "identity", "User-Agent": "livecordon"},
             auto_decompress=False,
             trust_env=False,
@@ -97,6 +113,20 @@ class ControlClient:
             MediaServerUnreachable: no connection, no complete answer in time, or a connection lost on the way.
             MediaServerRefused: the answer is larger than it may be.
         """
+        if self._second is None:
+            return await self._send(method, url, document, headers)
+        there = _moved_to(self._second, url)
+        if time.monotonic() < self._second_until_s:
+            return await self._send(method, there, document, headers)
+        try:
+            return await self._send(method, url, document, headers)
+        except _NotConnected:
+            self._second_until_s = time.monotonic() + _SECOND_FOR_S
+            return await self._send(method, there, document, headers)
+
+    async def _send(
+        self, method: str, url: URL, document: Mapping[str, object] | None, headers: Mapping[str, str] | None
+    ) -> Answer:
         if self._session is None:
             message = "a media server adapter is used inside its async with block"
             raise RuntimeError(message)
@@ -106,6 +136,8 @@ class ControlClient:
                 method, url, json=document, headers=headers, allow_redirects=False
             ) as response:
                 return Answer(response.status, await self._read(response))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise _NotConnected(f"the control interface did not answer ({type(error).__name__})") from None
         except TimeoutError:
             raise MediaServerUnreachable(
                 f"the control interface did not answer within {self._timeout_s:g} s", reason="timeout"

@@ -51,6 +51,8 @@ class ServerView:
         last_error: `reason` of the error that the last listing met; empty when `ok`.
         dry_run: Nothing is cut or blocked on this server (its own setting or the daemon's).
         streams: Live publications in the last listing.
+        state: A word of `monitor.daemon.discovery.ServerState`.
+        excluded: Live publications that are not watched because the configuration says so.
         can_cut, synchronous_block: As in `monitor.servers.port.Capabilities`.
         warnings: What `probe` warned of, in words.
     """
@@ -64,6 +66,8 @@ class ServerView:
     can_cut: bool = True
     synchronous_block: bool = True
     warnings: tuple[str, ...] = ()
+    state: str = "up"
+    excluded: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,9 @@ class Server(msgspec.Struct, frozen=True):
     ok: bool
     last_error: str
     dry_run: bool
+    state: str
     streams: int
+    excluded: int
     can_cut: bool
     synchronous_block: bool
     warnings: Sequence[str]
@@ -239,17 +241,7 @@ class Error(msgspec.Struct, frozen=True):
 
 
 def server(view: port.ServerView) -> Server:
-    return Server(
-        name=view.name,
-        kind=view.kind,
-        ok=view.ok,
-        last_error=view.last_error,
-        dry_run=view.dry_run,
-        streams=view.streams,
-        can_cut=view.can_cut,
-        synchronous_block=view.synchronous_block,
-        warnings=view.warnings,
-    )
+    return Server(**{name: getattr(view, name) for name in Server.__struct_fields__})
 
 
 def stream(view: port.StreamView) -> Stream:

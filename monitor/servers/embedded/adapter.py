@@ -40,7 +40,9 @@ class EmbeddedMediaServer:
         self._section = section
         self._gate_url = gate_url
         self._base_url = section.url.rstrip("/")
-        self._client = ControlClient(timeout_s=section.request_timeout, max_answer_bytes=_MAX_ANSWER_BYTES)
+        self._client = ControlClient(
+            timeout_s=section.request_timeout, max_answer_bytes=_MAX_ANSWER_BYTES, second=section.second_control
+        )
         self._exit = AsyncExitStack()
 
     @property

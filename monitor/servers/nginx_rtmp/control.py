@@ -33,7 +33,9 @@ class NginxControl:
         self._section = section
         self._clock = clock
         self._stat_url = URL(section.stat_url)
-        self.client = ControlClient(timeout_s=section.request_timeout, max_answer_bytes=_MAX_STAT_BYTES)
+        self.client = ControlClient(
+            timeout_s=section.request_timeout, max_answer_bytes=_MAX_STAT_BYTES, second=section.second_control
+        )
         self.workers = WorkerWatch(clock)
 
     async def stat(self) -> Stat:

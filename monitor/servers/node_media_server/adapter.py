@@ -80,7 +80,9 @@ class NodeMediaServerAdapter:
         self._clock: Clock = clock or SystemClock()
         found = os.environ if environ is None else environ
         self._play_secret = None if section.play_secret is None else _resolved(section, "play_secret", found)
-        self._client = ControlClient(timeout_s=section.request_timeout, max_answer_bytes=_MAX_ANSWER_BYTES)
+        self._client = ControlClient(
+            timeout_s=section.request_timeout, max_answer_bytes=_MAX_ANSWER_BYTES, second=section.second_control
+        )
         self._api = Api(
             self._client,
             section.api_url,

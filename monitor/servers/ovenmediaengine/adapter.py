@@ -63,7 +63,9 @@ class OvenMediaEngineMediaServer:
         self._environ = os.environ if environ is None else environ
         self._headers: dict[str, str] = {}
         self._webhook_secret: SecretStr | None = None
-        self._client = ControlClient(timeout_s=section.request_timeout, max_answer_bytes=_MAX_ANSWER_BYTES)
+        self._client = ControlClient(
+            timeout_s=section.request_timeout, max_answer_bytes=_MAX_ANSWER_BYTES, second=section.second_control
+        )
 
     @property
     def name(self) -> str:

@@ -74,7 +74,9 @@ class SrsMediaServer:
         self._clock: Clock = clock or SystemClock()
         self._api_url = f"{section.api_url.rstrip('/')}/api/v1"
         self._headers = _authorization(section, os.environ if environ is None else environ)
-        self._client = ControlClient(timeout_s=section.request_timeout, max_answer_bytes=_MAX_ANSWER_BYTES)
+        self._client = ControlClient(
+            timeout_s=section.request_timeout, max_answer_bytes=_MAX_ANSWER_BYTES, second=section.second_control
+        )
         self._count = _FIRST_COUNT
         self._vhosts: dict[str, str] = {}
         self._publishers: dict[str, Publisher] = {}

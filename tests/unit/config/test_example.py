@@ -118,6 +118,8 @@ def test_every_setting_stands_in_it() -> None:
         "servers",
         "servers[].streams",
         "servers[].hls_urls",
+        "servers[].include",
+        "servers[].exclude",
         "web.tokens",
         "alerts.receivers",
         "responders.groups",

@@ -91,6 +91,7 @@ def _info_labels(name: str) -> set[str]:
         ("livecordon_model_swaps_total", metrics.SWAP_OUTCOMES),
         ("livecordon_detections_total", [Severity.REVIEW.word, Severity.ACT.word]),
         ("livecordon_streams_withheld", metrics.WITHHELD),
+        ("livecordon_remains_total", metrics.REMAINS_FOUND),
         ("livecordon_onset_to_contained_seconds", metrics.ROUTES),
         ("livecordon_detection_to_contained_seconds", metrics.ROUTES),
         ("livecordon_decision_to_contained_seconds", [EffectKind.HOLD, EffectKind.CUT]),
