@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
+# More than there are cores: most tests wait for servers, encoders and clocks.
+TEST_JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .setup
@@ -22,7 +24,7 @@ run: $(STAMPS)/run ## Run the daemon with config.yaml
 	@$(BIN)/livecordon run --config config.yaml
 
 test: $(STAMPS)/dev packages ## Run every test
-	@$(BIN)/pytest $(TEST_ARGS)
+	@$(BIN)/pytest --numprocesses $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
 
 lint: $(STAMPS)/dev ## Check style, types and layers
 	@$(BIN)/ruff check .

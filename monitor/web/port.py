@@ -197,13 +197,12 @@ class DeliveryState(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
     DEAD = "dead"
+    SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryView:
     """One alert to one receiver. `last_reason` is the reason word of the last failure; `at` the time of the last change."""
-
-    SUPERSEDED = "superseded"
 
     receiver: str
     event: AlertEvent

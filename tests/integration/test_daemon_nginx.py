@@ -73,7 +73,11 @@ async def test_a_violent_stream_is_cut_and_kept_out_and_a_calm_one_is_left_alone
         detail = await daemon.get(f"/api/v1/incidents/{incident['incident_id']}")
         cuts = [effect for effect in detail["effects"] if effect["kind"] == "cut"]
         assert [effect["outcome"] for effect in cuts] == ["succeeded"]
-        assert detail["evidence"]
+
+        async def kept() -> bool:
+            return bool((await daemon.get(f"/api/v1/incidents/{incident['incident_id']}"))["evidence"])
+
+        await eventually(kept, deadline_s=CUT_DEADLINE_S)
 
         async def told() -> bool:
             return any(alert.type == "livecordon.incident.contained" for alert in partner.taken)

@@ -11,7 +11,7 @@ from monitor.effects import preserve
 from monitor.effects.port import EffectResult
 from monitor.effects.preserve import Kept, PreservePerformer
 from monitor.errors import EffectError
-from monitor.evidence.package import Frame, ScoredClip, packages_of
+from monitor.evidence.package import Frame, ScoredClip, packages_of, write_package
 from monitor.store.effects import EffectRecord
 from monitor.vocabulary import EffectKind, EffectOutcome
 from tests.fakes.clock import ManualClock
@@ -86,7 +86,7 @@ async def test_a_full_disk_is_tried_again_and_a_name_that_leads_elsewhere_is_not
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = [EffectError("full", reason="evidence_not_written")]
-    write = preserve.write_package
+    write = write_package
 
     def flaky(*arguments: object, **more: object) -> object:
         if failures:

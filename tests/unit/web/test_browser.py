@@ -131,6 +131,7 @@ async def test_a_decision_by_somebody_else_closes_the_form_and_keeps_what_was_ty
 
     def begin() -> None:
         chromium.get(open_web.url + "/incidents/inc-0001")
+        until(chromium, lambda driver: driver.find_elements(By.ID, "why"))
         chromium.find_element(By.ID, "why").send_keys("half a sent")
 
     await asyncio.to_thread(begin)
@@ -176,7 +177,7 @@ async def test_signing_in_and_following_a_link_while_signed_in(
         assert "/login?next=/incidents/inc-0001" in chromium.current_url
         chromium.find_element(By.ID, "token").send_keys("responder-token-0123456789" + Keys.ENTER)
         until(chromium, lambda driver: driver.current_url.endswith("/incidents/inc-0001"))
-        assert chromium.find_elements(By.ID, "why")
+        until(chromium, lambda driver: driver.find_elements(By.ID, "why"))
         # As after a link from a chat: the strict cookie did not travel, the form is shown, and the script goes on.
         chromium.get(token_web.url + "/login?next=/blocks")
         until(chromium, lambda driver: driver.current_url.endswith("/blocks"))
