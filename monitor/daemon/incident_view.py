@@ -72,7 +72,16 @@ def incident_view(
         policy=None if record.policy is None else policy_view(record.policy, policies),
         reports=record.reports,
         strikes=record.strikes,
+        state_summary=_meaning(record, engine),
     )
+
+
+def _meaning(record: IncidentRecord, engine: IncidentEngine) -> str:
+    """Return what the protocol says to whoever looks at an incident in this state."""
+    incident = engine.open_incident(record.stream_id)
+    if incident is None or incident.record.id != record.id:
+        return ""
+    return incident.definition.states[incident.state.state].summary
 
 
 def policy_view(code: str, policies: Policies) -> PolicyView:

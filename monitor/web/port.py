@@ -118,6 +118,7 @@ class IncidentView:
 
     Attributes:
         state: Name of the protocol state.
+        state_summary: What that state means to a responder, in the protocol's words; empty where it has none, and once closed.
         severity: Highest current severity over all labels.
         sequence: As in `IncidentState.sequence`; grows with every change.
         review_due: When the protocol acts by itself if nobody decides; None when no review is awaited.
@@ -156,6 +157,7 @@ class IncidentView:
     policy: PolicyView | None = None
     reports: int = 0
     strikes: int = 0
+    state_summary: str = ""
 
 
 @dataclass(frozen=True, slots=True)

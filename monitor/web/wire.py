@@ -106,6 +106,7 @@ class Incident(msgspec.Struct, frozen=True):
     policy: Policy | None
     reports: int
     strikes: int
+    state_summary: str
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -306,6 +307,7 @@ def incident(view: port.IncidentView) -> Incident:
         policy=None if view.policy is None else policy(view.policy),
         reports=view.reports,
         strikes=view.strikes,
+        state_summary=view.state_summary,
     )
 
 

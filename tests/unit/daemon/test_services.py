@@ -175,3 +175,12 @@ async def test_a_protocols_block_is_lifted_by_hand_too(serving: Serving) -> None
     assert view.by == "protocol"
     assert await serving.blocks.remove(CAM1, by="ada", why="mistake")
     assert not serving.blocks.is_blocked(CAM1)
+
+
+async def test_a_responder_is_told_what_the_state_means_while_the_incident_is_open(serving: Serving) -> None:
+    incident_id = await serving.open_one("observe")
+    (shown,) = await serving.incidents.incidents(limit=1)
+    assert shown.state_summary == "This looks like an attack. This protocol will not cut it off; decide what to do."
+    await serving.incidents.review(incident_id, DISMISS, by="ada", why="a film")
+    (shown,) = await serving.incidents.incidents(limit=1)
+    assert (shown.state, shown.state_summary) == ("dismissed", "")

@@ -155,3 +155,14 @@ async def test_the_form_offers_what_the_state_takes(
         page = await reply.text()
     assert ('value="release"' in page, 'value="dismiss"' in page) == (True, True)
     assert ('value="confirm"' in page, 'value="escalate"' in page) == (False, False)
+
+
+async def test_the_page_says_what_the_state_means_in_the_protocols_words(
+    open_web: WebServer, daemon: FakeDaemon, http: aiohttp.ClientSession
+) -> None:
+    shown = incident()
+    daemon.open(replace(shown, state_summary="Look at it <now>."))
+    async with http.get(open_web.url + "/incidents/inc-0001") as reply:
+        assert '<p id="meaning">Look at it &lt;now&gt;.</p>' in await reply.text()
+    async with http.get(open_web.url + "/api/v1/incidents/inc-0001") as reply:
+        assert (await reply.json())["incident"]["state_summary"] == "Look at it <now>."
