@@ -83,17 +83,20 @@ def show(name: str, models_dir: Path | None, *, as_json: bool) -> None:
 
 
 @models.command("check")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("name", metavar="DIR")
 @click.option("--record", is_flag=True, help="Store the self-test anew first, after you have changed the manifest.")
 @click.option("--no-measure", is_flag=True, help="Do not measure what a clip costs.")
 @json_option
-def check_package(folder: Path, *, record: bool, no_measure: bool, as_json: bool) -> int:
-    """Check the model package in DIR: every mistake at once, and what it costs to run.
+def check_package(name: str, *, record: bool, no_measure: bool, as_json: bool) -> int:
+    """Check the model package in DIR (or a shipped one, by name): every mistake at once, and what it costs to run.
 
     Prints one line for each problem and each warning. Exits with 0 if there are only warnings, else with 2.
     """
     from monitor.classify.inspection import inspect_package  # noqa: PLC0415 - onnxruntime takes a while
+    from monitor.classify.package import find_package  # noqa: PLC0415
 
+    # What is there is meant, whatever it holds: its mistakes are to be told.
+    folder = Path(name) if Path(name).exists() else find_package(name)
     if record:
         from monitor.classify.draft_text import record_self_test  # noqa: PLC0415 - as above
 

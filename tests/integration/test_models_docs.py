@@ -15,9 +15,10 @@ from tests.fakes import model_packages as toys
 from tests.fakes.checkout import ROOT
 
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+FIRST_PAGE = PAGE[PAGE.index("\n## In ten minutes\n") : PAGE.index("\n## What models look like\n")]
 COMMANDS = {
     line: shown.strip().splitlines()
-    for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    for block in re.findall(r"^```console\n(.*?)^```$", FIRST_PAGE, re.DOTALL | re.MULTILINE)
     for line, _, shown in (part.partition("\n") for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:])
 }
 

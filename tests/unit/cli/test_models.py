@@ -295,7 +295,10 @@ def test_wrong_usage(capsys: Said, tmp_path: Path) -> None:
     status, _, err = run(capsys, "init", str(tmp_path / "no.onnx"))
     assert status == 2
     assert "no ONNX graph" in err
-    assert run(capsys, "check", str(tmp_path / "nowhere"))[0] == 2
+    status, _, err = run(capsys, "check", str(tmp_path / "nowhere"))
+    assert status == 2
+    assert "packages here: violent-motion" in " ".join(err.split())
+    assert run(capsys, "check", "violent-motion", "--no-measure")[0] == 0
 
 
 def test_damaged_files_are_read_as_far_as_they_go() -> None:
