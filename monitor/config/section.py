@@ -73,6 +73,8 @@ class ServerSection(Section):
     """Protocol for this server's streams instead of `protocol.default`."""
     names_are_secret: bool = False
     """Set this where the stream name is the publisher's key: pages, API and alerts then show `stream_id` only."""
+    learn_apart: tuple[str, ...] = ()
+    """Applications whose thresholds are learnt apart from those of all others, because their streams differ; see `detection.review.budget`."""
     list_interval: Duration = 2.0
     """How often the server is asked for its streams."""
     request_timeout: Duration = 3.0

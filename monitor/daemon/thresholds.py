@@ -39,9 +39,11 @@ def budgets_of(section: DetectionSection) -> dict[Severity, float]:
 
 def applications_of(config: Config) -> dict[str, tuple[str, ...]]:
     """Return the applications that each media server's entry names: each learns by itself, all others together."""
-    return {
-        server.name: server.applications if isinstance(server, NginxRtmpServer) else () for server in config.servers
+    named = {
+        server.name: (*(server.applications if isinstance(server, NginxRtmpServer) else ()), *server.learn_apart)
+        for server in config.servers
     }
+    return {name: tuple(dict.fromkeys(applications)) for name, applications in named.items()}
 
 
 class Thresholds:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config.models import DetectionSection, WatchSection
+from monitor.config.models import Config, DetectionSection, WatchSection
 from monitor.daemon.keeper import Keeper, ServerPolicy
 from monitor.daemon.streams import StreamRegistry
-from monitor.daemon.thresholds import Thresholds, budgets_of, ending_of
+from monitor.daemon.thresholds import Thresholds, applications_of, budgets_of, ending_of
 from monitor.daemon.thresholds_of_model import basis_of
 from monitor.detect.learning import Ending
 from monitor.detect.persistence import DetectionRule, LevelRule
@@ -33,6 +33,15 @@ def test_budgets_are_read_from_the_configuration() -> None:
     section = DetectionSection.model_validate({"review": {"budget": "20 per 1000 stream-hours"}})
     assert budgets_of(section) == {REVIEW: pytest.approx(0.02)}
     assert budgets_of(DetectionSection()) == {}
+
+
+def test_applications_that_are_named_learn_by_themselves() -> None:
+    addresses = {"stat_url": "http://127.0.0.1/s", "control_url": "http://127.0.0.1/c", "rtmp_url": "rtmp://127.0.0.1"}
+    named = {"applications": ["live", "news"], "learn_apart": ["news", "sport"]}
+    edge = {"name": "edge", "kind": "nginx_rtmp", **addresses, **named}
+    cams = {"name": "cams", "kind": "static", "streams": [{"name": "a", "url": "a.mp4"}], "learn_apart": ["talk"]}
+    config = Config.model_validate({"servers": [edge, cams]})
+    assert applications_of(config) == {"edge": ("live", "news", "sport"), "cams": ("talk",)}
 
 
 @pytest.mark.parametrize(
