@@ -23,20 +23,10 @@ from monitor.config.fields import (
 )
 from monitor.config.people import AlertsSection, RespondersSection
 from monitor.config.section import Secret, Section
-from monitor.config.servers import AnyServer, EmbeddedServer, NginxRtmpServer, StaticServer
+from monitor.config.servers import AnyServer
 from monitor.config.watching import WatchSection
 
-__all__ = [
-    "AlertsSection",
-    "AnyServer",
-    "EmbeddedServer",
-    "NginxRtmpServer",
-    "RespondersSection",
-    "Secret",
-    "Section",
-    "StaticServer",
-    "WatchSection",
-]
+__all__ = ["AlertsSection", "RespondersSection", "Secret", "Section", "WatchSection"]
 
 
 class LogSection(Section):

@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from monitor.config.loading import LoadedConfig
-from monitor.config.models import AnyServer, ProtocolRule
+from monitor.config.models import ProtocolRule
+from monitor.config.servers import AnyServer
 from monitor.errors import ConfigError, Problem, ProtocolDefinitionError
 from monitor.protocol.binding import bound, unbindable
 from monitor.protocol.definition import Definition

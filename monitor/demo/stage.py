@@ -15,7 +15,7 @@ from typing import Any, Literal
 import aiohttp
 import yaml
 
-from monitor.config.models import EmbeddedServer, NginxRtmpServer
+from monitor.config.servers import EmbeddedServer, NginxRtmpServer
 from monitor.demo.nginx import RealNginx
 from monitor.demo.partner import Partner
 from monitor.demo.timeline import DemoFailed

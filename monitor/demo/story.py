@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import aiohttp
 from rich.console import Console
 
-from monitor.config.models import EmbeddedServer
+from monitor.config.servers import EmbeddedServer
 from monitor.demo.partner import Partner, TakenAlert
 from monitor.demo.publisher import EXIT_REFUSED
 from monitor.demo.stage import (

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from monitor.config.models import NginxRtmpServer
+from monitor.config.servers import NginxRtmpServer
 
 HANG = b"hang"
 """Answer nothing, ever."""

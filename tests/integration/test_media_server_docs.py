@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from monitor.config.models import AnyServer
+from monitor.config.servers import AnyServer
 from monitor.demo.nginx import find_nginx, nginx_configuration, two_free_ports
 
 DOCS = Path(__file__).parents[2] / "docs" / "media-servers"

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientSession
 from yarl import URL
 
-from monitor.config.models import NginxRtmpServer
+from monitor.config.servers import NginxRtmpServer
 from monitor.demo.nginx import NginxUnavailable, RealNginx, nginx_configuration
 from monitor.errors import UnsafeCallRefused
 from monitor.servers.nginx_rtmp.adapter import NginxRtmpMediaServer

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from yarl import URL
 
 from monitor.clock import Clock, SystemClock
-from monitor.config.models import StaticServer
 from monitor.config.secrets import expand_variables
+from monitor.config.servers import StaticServer
 from monitor.errors import ConfigError, GateRequestError, MediaServerRefused, Problem, UnsafeCallRefused
 from monitor.servers.control import ControlClient
 from monitor.servers.port import (

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config.loading import LoadedConfig, load_config
-from monitor.config.models import StaticServer
 from monitor.config.schema import config_schema
+from monitor.config.servers import StaticServer
 from monitor.errors import ConfigError, Problem
 from monitor.shipped import example_config
 

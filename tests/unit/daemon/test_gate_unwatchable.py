@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import pytest
 
-from monitor.config.models import NginxRtmpServer
+from monitor.config.servers import NginxRtmpServer
 from monitor.daemon.gate import Gate
 from monitor.effects.blocklist import BlockList
 from monitor.servers.nginx_rtmp.adapter import NginxRtmpMediaServer

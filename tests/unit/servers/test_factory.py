@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter
 
-from monitor.config.models import AnyServer
+from monitor.config.servers import AnyServer
 from monitor.errors import ConfigError
 from monitor.servers.embedded.adapter import EmbeddedMediaServer
 from monitor.servers.factory import build_server

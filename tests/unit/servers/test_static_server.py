@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from monitor.config.models import StaticServer
+from monitor.config.servers import StaticServer
 from monitor.errors import (
     ConfigError,
     GateRequestError,
