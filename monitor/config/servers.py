@@ -132,10 +132,12 @@ class LiveKitServer(ServerSection):
     """One of its API keys."""
     api_secret: Secret
     """That key's secret; it signs our calls and LiveKit's webhooks."""
-    watch_url: str = Field(
-        pattern=r"^(?:rtsps?|rtmps?|https?)://[^?#\s]*(?:\{room\}[^?#\s]*\{identity\}|\{identity\}[^?#\s]*\{room\})"
+    watch_url: str | None = Field(
+        default=None,
+        pattern=r"^(?:rtsps?|rtmps?|https?)://[^?#\s]*(?:\{room\}[^?#\s]*\{identity\}|\{identity\}[^?#\s]*\{room\})",
     )
-    """Where watchers see a participant, such as `rtsp://127.0.0.1:8554/livekit/{room}/{identity}`; see its page."""
+    """Where watchers see a participant, such as `rtsp://127.0.0.1:8554/livekit/{room}/{identity}`. Without it, a hidden subscriber
+    of Livecordon's own joins the rooms (extra `livekit`)."""
 
 
 class SrsServer(ServerSection):

@@ -14,9 +14,10 @@ import msgspec
 from monitor.clock import Clock, SystemClock
 from monitor.config.secrets import resolve_secret
 from monitor.config.servers import LiveKitServer
-from monitor.errors import GateRequestError, MediaServerRefused, UnsafeCallRefused
+from monitor.errors import ConfigError, GateRequestError, MediaServerRefused, Problem, UnsafeCallRefused
 from monitor.servers.livekit.addresses import is_text, watch_address
 from monitor.servers.livekit.api import RoomApi
+from monitor.servers.livekit.bridge_process import BridgeProcess, is_installed
 from monitor.servers.livekit.tokens import Tokens
 from monitor.servers.livekit.wire import Event, Participant
 from monitor.servers.port import (
@@ -66,8 +67,9 @@ class LiveKitMediaServer:
         self._section = section
         self._clock: Clock = clock or SystemClock()
         self._environ = os.environ if environ is None else environ
-        self._client = RoomApi.client(section.request_timeout)
+        self._client = RoomApi.client(section.request_timeout, section.second_control)
         self._opened: tuple[Tokens, RoomApi] | None = None
+        self._bridge: BridgeProcess | None = None
         self._held: dict[StreamRef, str] = {}
 
     @property
@@ -94,12 +96,19 @@ class LiveKitMediaServer:
         )
 
     async def __aenter__(self) -> Self:
-        """Find the secret, and open the client.
+        """Find the secret, open the client and, without `watch_url`, start the hidden subscriber.
 
         Raises:
-            ConfigError: the secret cannot be found.
+            ConfigError: the secret cannot be found, or nothing is there for watchers to see by.
         """
         tokens = Tokens(self._section.api_key, resolve_secret(self._section.api_secret, self._environ), self._clock)
+        if self._section.watch_url is None:
+            if not is_installed():
+                what = "watchers have nothing to see it by"
+                mend = "pip install 'livecordon[livekit]', or name watch_url"
+                raise ConfigError([Problem(f"server {self.name}", "watch_url", what, mend)])
+            bridge = BridgeProcess(self.name, self._section.api_url, tokens.unseen, self._clock)
+            self._bridge = await bridge.__aenter__()
         await self._client.open()
         self._opened = (tokens, RoomApi(self._section.api_url, self._client, tokens))
         return self
@@ -109,6 +118,8 @@ class LiveKitMediaServer:
     ) -> None:
         self._opened = None
         await self._client.close()
+        if self._bridge is not None:
+            await self._bridge.__aexit__(exc_type, exc, traceback)
 
     async def probe(self) -> tuple[str, ...]:
         """List once: that takes the key, the secret and both of the rights that are needed."""
@@ -137,8 +148,13 @@ class LiveKitMediaServer:
         return streams
 
     def pull_url(self, ref: StreamRef) -> str:
-        """Return `watch_url` with room and identity filled in."""
-        return watch_address(self._section.watch_url, room=ref.app, identity=ref.name)
+        """Return `watch_url`, or the hidden subscriber's own address, with room and identity filled in."""
+        if self._section.watch_url is not None:
+            return watch_address(self._section.watch_url, room=ref.app, identity=ref.name)
+        if self._bridge is None:
+            message = "a media server adapter is used inside its async with block"
+            raise RuntimeError(message)
+        return watch_address(self._bridge.address, room=ref.app, identity=ref.name)
 
     async def cut(self, ref: StreamRef, session: str | None = None) -> CutResult:
         """Remove the participant from the room, and look until they are gone, for up to about a second."""

@@ -36,9 +36,9 @@ class RoomApi:
         self._tokens = tokens
 
     @staticmethod
-    def client(timeout_s: float) -> ControlClient:
+    def client(timeout_s: float, second_url: str | None) -> ControlClient:
         """Return a client with the limits that these calls need."""
-        return ControlClient(timeout_s=timeout_s, max_answer_bytes=_MAX_ANSWER_BYTES)
+        return ControlClient(timeout_s=timeout_s, max_answer_bytes=_MAX_ANSWER_BYTES, second=second_url)
 
     async def rooms(self) -> list[str]:
         """Return the names of all rooms."""

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import secrets
 import warnings
 from collections.abc import Mapping
 from datetime import timedelta
@@ -39,10 +40,20 @@ class Tokens:
 
     def header(self, grants: Mapping[str, object]) -> dict[str, str]:
         """Return the header for one call, good for a minute and for what `grants` allow."""
-        claims = {"iss": self._key, "sub": _US, "exp": self._clock.now() + _LIFETIME, "video": dict(grants)}
-        with _without_a_word_about_length():
-            token = jwt.encode(claims, self._secret.get_secret_value(), algorithm=_ALGORITHM)
-        return {"Authorization": f"Bearer {token}"}
+        return {"Authorization": f"Bearer {self._token(_US, grants)}"}
+
+    def unseen(self, room: str) -> str:
+        """Return a token to join a room unseen, to see and hear and do nothing else there."""
+        grants = {
+            "roomJoin": True,
+            "room": room,
+            "hidden": True,
+            "canSubscribe": True,
+            "canPublish": False,
+            "canPublishData": False,
+        }
+        # Two of one identity would throw each other out.
+        return self._token(f"{_US}-{secrets.token_hex(8)}", grants)
 
     def check_webhook(self, authorization: str, body: bytes) -> None:
         """Check that a webhook is LiveKit's, and that its body is the one that was signed.
@@ -65,6 +76,11 @@ class Tokens:
             raise GateRequestError("the webhook is not signed with this server's API secret") from None
         if not hmac.compare_digest(signed, hashlib.sha256(body).digest()):
             raise GateRequestError("the webhook's body is not the one that was signed")
+
+    def _token(self, who: str, grants: Mapping[str, object]) -> str:
+        claims = {"iss": self._key, "sub": who, "exp": self._clock.now() + _LIFETIME, "video": dict(grants)}
+        with _without_a_word_about_length():
+            return jwt.encode(claims, self._secret.get_secret_value(), algorithm=_ALGORITHM)
 
 
 def _without_a_word_about_length() -> warnings.catch_warnings[None]:

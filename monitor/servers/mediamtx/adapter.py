@@ -93,6 +93,7 @@ class MediaMtxMediaServer:
             user=section.username,
             password=password.get_secret_value(),
             timeout_s=section.request_timeout,
+            second_url=section.second_control,
         )
         self._addresses: dict[str, str | None] = {}
 

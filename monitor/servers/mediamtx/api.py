@@ -40,13 +40,14 @@ class ControlApi:
         user: Sent with every call.
         password: That user's.
         timeout_s: Longest time for one call.
+        second_url: Another address of the same API, for when nobody takes connections at the first.
     """
 
-    def __init__(self, base_url: str, *, user: str, password: str, timeout_s: float) -> None:
+    def __init__(self, base_url: str, *, user: str, password: str, timeout_s: float, second_url: str | None) -> None:
         self._base_url = URL(base_url.rstrip("/") + "/v3/")
         login = b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {login}"}
-        self._client = ControlClient(timeout_s=timeout_s, max_answer_bytes=_MAX_ANSWER_BYTES)
+        self._client = ControlClient(timeout_s=timeout_s, max_answer_bytes=_MAX_ANSWER_BYTES, second=second_url)
 
     async def open(self) -> None:
         """Make the client; belongs into the adapter's ``__aenter__``."""

@@ -16,6 +16,7 @@ from monitor.vocabulary import StreamRef
 from tests.fakes.fake_livekit import FakeLiveKit
 from tests.fakes.livekit_site import ENVIRON, livekit_section
 from tests.fakes.misbehaving import Bad
+from tests.fakes.sites import free_port
 
 ANNE = StreamRef("edge", "stage", "anne")
 SERVICE = "POST /twirp/livekit.RoomService"
@@ -387,3 +388,12 @@ def test_names_that_would_lead_elsewhere_have_no_address(template: str, identity
 def test_a_template_that_would_show_one_for_all_is_refused(template: str) -> None:
     with pytest.raises(ValueError, match="watch_url"):
         livekit_section(FakeLiveKit(api_url="http://h"), watch_url=template)
+
+
+async def test_the_second_control_address_is_used_while_the_first_is_down() -> None:
+    async with FakeLiveKit() as livekit:
+        section = livekit_section(livekit, api_url=f"http://127.0.0.1:{free_port()}", second_control=livekit.api_url)
+        async with LiveKitMediaServer(section, environ=ENVIRON) as server:
+            await livekit.join("stage", "anne")
+
+            assert (await server.cut(ANNE)).matched == 1

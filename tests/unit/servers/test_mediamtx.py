@@ -17,6 +17,7 @@ from monitor.vocabulary import StreamRef
 from tests.fakes.fake_mediamtx import FakeMediaMtx
 from tests.fakes.mediamtx_site import mediamtx_section
 from tests.fakes.misbehaving import Bad
+from tests.fakes.sites import free_port
 
 CAM = StreamRef("edge", "live", "cam")
 PATHS = "GET /v3/paths/list"
@@ -389,3 +390,12 @@ async def test_a_cut_that_is_cancelled_sends_nothing_more() -> None:
             await cutting
 
         assert mediamtx.kicks == []
+
+
+async def test_the_second_control_address_is_used_while_the_first_is_down() -> None:
+    async with FakeMediaMtx() as mediamtx:
+        section = mediamtx_section(mediamtx, api_url=f"http://127.0.0.1:{free_port()}", second_control=mediamtx.api_url)
+        async with MediaMtxMediaServer(section) as server:
+            await mediamtx.publish("live/cam")
+
+            assert (await server.cut(CAM)).matched == 1
