@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor import faults
 from monitor.alerts.breaker import Breaker
 from monitor.alerts.port import Attempt, Carrier, Outcome, Receiver
+from monitor.alerts.reader import Found, Reader, Wish
 from monitor.alerts.recorder import Recorder
 from monitor.alerts.schedule import REMAINING_S, retry_delay_s
 from monitor.clock import Clock, wait_until
@@ -30,6 +31,9 @@ from monitor.metrics import (
 from monitor.store import deliveries
 from monitor.store.database import Database
 from monitor.store.deliveries import DeliveryRecord, Taken
+
+MEASURE_S: Final = 1.0
+"""How often the gauges follow what changes, at most."""
 
 POLL_S: Final = 15.0
 """How often a receiver's rows are looked at unasked: for the gauges, and for rows that another process replayed."""
@@ -57,6 +61,7 @@ class Surroundings:
     """
 
     database: Database
+    reader: Reader
     recorder: Recorder
     clock: Clock
     jitter: Callable[[], float]
@@ -80,9 +85,13 @@ class Line:
         self._at_hand: deque[DeliveryRecord] = deque()
         self._stale = True
         self._read_at_s = 0.0
-        self._read_at = 0.0
+        self._more = False
+        self._next_at: float | None = None
+        self._next_known = False
+        self._changed = False
         self._newest: dict[str, int] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._taken: set[str] = set()
         self._incidents_under_way: set[str] = set()
         self._failed_before = True
         self._measured_at_s = float("-inf")
@@ -116,52 +125,77 @@ class Line:
                 self._broke(error)
                 delay_s = _RETRY_S
             if not await wait_until(self._clock, self._wake, delay_s):
-                self._stale = True
+                self._stale, self._next_known = True, False
 
     async def _turn(self, carrier: Carrier) -> float | None:
         """Begin what may begin now; return after how long to look again, None for when something ends."""
-        while room := self._breaker.room(len(self._under_way), now_s=self._clock.monotonic_s()):
+        while (room := self._room()) > 0:
             await self._read()
             if not self._begin(carrier, room):
                 break
             # More may be due than was read at once.
-            self._stale = self._stale or not self._at_hand
-        if self._under_way and (room == 0 or self._at_hand):
+            self._stale = self._stale or (self._more and not self._at_hand)
+        if self._under_way and (room <= 0 or self._at_hand or self._taken):
             return None
+        if self._changed and not self._under_way:
+            unmeasured_s = self._clock.monotonic_s() - self._measured_at_s
+            if unmeasured_s < MEASURE_S:
+                return min(MEASURE_S - unmeasured_s, self._look_again_s())
+            await self._look(limit=1)
+            self._stale = True
+        return self._look_again_s()
+
+    def _look_again_s(self) -> float:
         rest_s = self._breaker.rest_s(now_s=self._clock.monotonic_s())
-        if rest_s and self._clock.monotonic_s() - self._measured_at_s < POLL_S:
+        if rest_s:
             return rest_s
-        return max(rest_s, await self._idle_s())
+        return POLL_S if self._next_at is None else min(POLL_S, max(0.0, self._next_at - self._now()))
+
+    def _room(self) -> int:
+        # The receiver need not wait for our disk: as many answers again may be on their way into the store.
+        sending = len(self._under_way) - len(self._taken)
+        room = self._breaker.room(sending, now_s=self._clock.monotonic_s())
+        return min(room, 2 * self._breaker.concurrency - len(self._under_way))
 
     async def _read(self) -> None:
         """Have the most urgent rows at hand; they are read anew when some were added or changed."""
         now_s = self._clock.monotonic_s()
         if not self._stale or (self._at_hand and now_s - self._read_at_s < _STALE_S):
             return
-        at = self._now()
-        self._stale, self._read_at_s, self._read_at = False, now_s, at
-        async with self._database.reading() as connection:
-            rows = await deliveries.due(connection, self.name, at=at, limit=AT_HAND + len(self._under_way))
-            if self._receiver.newest_only:
-                incidents = {row.incident_id for row in rows if row.incident_id is not None}
-                self._newest = await deliveries.newest_taken(connection, self.name, incidents)
-        self._at_hand = deque(row for row in rows if row.id not in self._under_way)
+        self._stale, self._read_at_s = False, now_s
+        # What ends while the store is read is still pending in what was read.
+        busy = set(self._under_way)
+        found = await self._look(limit=AT_HAND + len(busy))
+        self._more = len(found.due) == AT_HAND + len(busy)
+        self._at_hand = deque(row for row in found.due if row.id not in busy)
+        self._newest = dict(found.newest)
         if self._breaker.is_open:
-            await self._expire(at)
+            await self._expire(self._now())
 
-    async def _idle_s(self) -> float:
-        """Bring the gauges up to date; return after how long something is due that is not under way."""
-        async with self._database.reading() as connection:
-            due_at = await deliveries.next_due_at(connection, self.name, after=self._read_at)
-            backlog = await deliveries.backlog(connection, self.name)
-            disabled = self.name in await deliveries.disabled_receivers(connection)
-        self._measured_at_s = self._clock.monotonic_s()
-        now = self._now()
-        DELIVERIES_PENDING.labels(self.name).set(backlog.pending)
-        DEAD_LETTERS.labels(self.name).set(backlog.given_up)
-        DELIVERY_OLDEST.labels(self.name).set(0 if backlog.oldest_at is None else max(0.0, now - backlog.oldest_at))
-        RECEIVER_DISABLED.labels(self.name).set(disabled)
-        return POLL_S if due_at is None else min(POLL_S, max(0.0, due_at - now))
+    async def _look(self, *, limit: int) -> Found:
+        now, now_s = self._now(), self._clock.monotonic_s()
+        # Nobody but this line puts attempts off, so that the time of the next one is known until it has come.
+        asks_later = not self._next_known or (self._next_at is not None and self._next_at <= now)
+        found = await self._around.reader.look(
+            Wish(
+                self.name,
+                at=now,
+                limit=limit,
+                later=asks_later,
+                newest=self._receiver.newest_only,
+                standing=now_s - self._measured_at_s >= MEASURE_S,
+            )
+        )
+        if asks_later:
+            self._next_at, self._next_known = found.next_at, True
+        if found.backlog is not None:
+            self._changed, self._measured_at_s = False, now_s
+            oldest_at = found.backlog.oldest_at
+            DELIVERIES_PENDING.labels(self.name).set(found.backlog.pending)
+            DEAD_LETTERS.labels(self.name).set(found.backlog.given_up)
+            DELIVERY_OLDEST.labels(self.name).set(0 if oldest_at is None else max(0.0, now - oldest_at))
+            RECEIVER_DISABLED.labels(self.name).set(found.disabled)
+        return found
 
     async def _expire(self, at: float) -> None:
         async with self._database.transaction() as connection:
@@ -204,6 +238,9 @@ class Line:
         attempt = await carrier.attempt(delivery)
         faults.reach("alert_sent")
         self._breaker.note(attempt, now_s=self._clock.monotonic_s())
+        if attempt.outcome is Outcome.DELIVERED:
+            self._taken.add(delivery.id)
+            self._wake.set()
         # Once the receiver has answered, the answer is written even while the daemon stops: an alert that was taken would
         # otherwise be sent again at the next start.
         recording = asyncio.ensure_future(self._record(delivery, attempt))
@@ -225,6 +262,8 @@ class Line:
 
     def _ended(self, delivery: DeliveryRecord) -> None:
         del self._under_way[delivery.id]
+        self._taken.discard(delivery.id)
+        self._changed = True
         if delivery.incident_id is not None:
             self._incidents_under_way.discard(delivery.incident_id)
         self._wake.set()
@@ -247,7 +286,8 @@ class Line:
                     lambda connection: self._record_failed(connection, delivery, attempt, now, next_at)
                 )
                 self._failed_before = True
-                self._stale = True
+                if next_at is not None:
+                    self._next_at = min(self._next_at or next_at, next_at)
         faults.reach("alert_recorded")
         self._tell(delivery, attempt, attempts=attempts, next_at=next_at, cancelled=cancelled)
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.alerts.line import Line, OnDisabled, Surroundings
 from monitor.alerts.port import Receiver
+from monitor.alerts.reader import Reader
 from monitor.alerts.recorder import Recorder
 from monitor.clock import Clock
 from monitor.store import deliveries
@@ -98,6 +99,7 @@ class Outbox:
     def _lines_to(self, receivers: Sequence[Receiver]) -> list[Line]:
         around = Surroundings(
             self._database,
+            Reader(self._database),
             self._recorder,
             self._clock,
             self._jitter,

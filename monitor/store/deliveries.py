@@ -116,34 +116,37 @@ async def enqueue(connection: AsyncConnection, event: OutgoingEvent, receivers: 
     A receiver that asked for no more alerts gets a cancelled row, which stays visible and can be replayed. An event
     that the outbox already holds for a receiver is left as it is.
     """
+    if not receivers:
+        return 0
     disabled = await disabled_receivers(connection)
-    pending = 0
-    for receiver in receivers:
-        cancelled = receiver in disabled
-        inserted = await connection.execute(
-            upsert(connection, delivery)
-            .values(
-                id=str(uuid4()),
-                event_id=event.id,
-                event_type=event.type,
-                incident_id=event.incident_id,
-                sequence=event.sequence,
-                receiver=receiver,
-                priority=event.priority.value,
-                body=event.body,
-                status=(DeliveryStatus.CANCELLED if cancelled else DeliveryStatus.PENDING).value,
-                attempts=0,
-                created_at=at,
-                next_at=at,
-                finished_at=at if cancelled else None,
-                last_status=None,
-                last_reason=disabled.get(receiver),
-            )
-            .on_conflict_do_nothing(index_elements=["event_id", "receiver"])
-            .returning(delivery.c.id)
-        )
-        pending += inserted.one_or_none() is not None and not cancelled
-    return pending
+    rows = [
+        {
+            "id": str(uuid4()),
+            "event_id": event.id,
+            "event_type": event.type,
+            "incident_id": event.incident_id,
+            "sequence": event.sequence,
+            "receiver": receiver,
+            "priority": event.priority.value,
+            "body": event.body,
+            "status": (DeliveryStatus.CANCELLED if receiver in disabled else DeliveryStatus.PENDING).value,
+            "attempts": 0,
+            "created_at": at,
+            "next_at": at,
+            "finished_at": at if receiver in disabled else None,
+            "last_status": None,
+            "last_reason": disabled.get(receiver),
+        }
+        for receiver in receivers
+    ]
+    # One statement for all: it is part of a decision, which people wait for.
+    inserted = await connection.execute(
+        upsert(connection, delivery)
+        .on_conflict_do_nothing(index_elements=["event_id", "receiver"])
+        .returning(delivery.c.receiver),
+        rows,
+    )
+    return sum(receiver not in disabled for receiver in inserted.scalars())
 
 
 async def due(connection: AsyncConnection, receiver: str, *, at: float, limit: int) -> list[DeliveryRecord]:
@@ -166,6 +169,36 @@ async def due(connection: AsyncConnection, receiver: str, *, at: float, limit: i
         .limit(limit)
     )
     return _in_sequence([as_record(row) for row in (await connection.execute(query)).all()])
+
+
+async def due_of_all(
+    connection: AsyncConnection, receivers: Collection[str], *, at: float, limit: int
+) -> dict[str, list[DeliveryRecord]] | None:
+    """Return what `due` returns for each of some receivers, in one statement; None if that is more than `limit` rows.
+
+    One decision writes a row for every receiver, and wakes them all: this is the usual case.
+    """
+    query = (
+        select(delivery)
+        .where(
+            delivery.c.receiver.in_(receivers),
+            delivery.c.status == DeliveryStatus.PENDING.value,
+            delivery.c.next_at <= at,
+        )
+        .limit(limit + 1)
+    )
+    rows = (await connection.execute(query)).all()
+    if len(rows) > limit:
+        return None
+    found: dict[str, list[DeliveryRecord]] = {receiver: [] for receiver in receivers}
+    for record in sorted((as_record(row) for row in rows), key=_urgency):
+        found[record.receiver].append(record)
+    return {receiver: _in_sequence(records) for receiver, records in found.items()}
+
+
+def _urgency(record: DeliveryRecord) -> tuple[bool, bool, float, int, str]:
+    tried = record.attempts > 0
+    return tried, tried and record.priority != Priority.CRISIS, record.created_at, record.sequence, record.id
 
 
 def _in_sequence(records: Sequence[DeliveryRecord]) -> list[DeliveryRecord]:

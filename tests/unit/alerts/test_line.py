@@ -61,6 +61,20 @@ async def test_of_one_incident_alerts_go_one_at_a_time_and_in_sequence(
         assert of_it == [f"incident-{incident}-{sequence}" for sequence in (1, 2, 3)]
 
 
+async def test_a_backlog_is_drained_with_every_alert_sent_exactly_once(database: Database, clock: ManualClock) -> None:
+    async with FakeReceiver() as one, FakeReceiver() as two:
+        await put(database, clock, of_incidents(200, sequences=(1, 2)), "one", "two")
+        lines = [receiver_for(one, "one", concurrency=8), receiver_for(two, "two", concurrency=3)]
+        async with Outbox(database, lines, clock) as outbox:
+            while len(one.requests) + len(two.requests) < 800:
+                outbox.wake()  # as other decisions do meanwhile: everything is read anew
+                await asyncio.sleep(0)
+            await clock.wait_for_sleepers(2)
+    for receiver in (one, two):
+        assert sorted(receiver.ids()) == sorted(event.id for event in of_incidents(200, sequences=(1, 2)))
+    assert await statuses(database) == {"delivered": 800}
+
+
 async def test_a_dead_receiver_costs_few_attempts_however_much_waits_for_it(
     database: Database, clock: ManualClock, partner: FakeReceiver
 ) -> None:

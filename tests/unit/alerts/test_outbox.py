@@ -18,7 +18,7 @@ from yarl import URL
 
 from monitor.alerts.addresses import Reach
 from monitor.alerts.events import compose
-from monitor.alerts.line import POLL_S
+from monitor.alerts.line import MEASURE_S, POLL_S
 from monitor.alerts.outbox import Outbox
 from monitor.alerts.port import Receiver
 from monitor.alerts.schedule import MAX_ATTEMPTS
@@ -348,6 +348,8 @@ async def test_after_the_last_attempt_an_alert_is_a_dead_letter_and_can_be_repla
             async with database.reading() as connection:
                 (letter,) = await delivery_desk.dead_letters(connection)
             assert (letter.status, letter.attempts) == ("dead", MAX_ATTEMPTS)
+            await clock.advance(MEASURE_S)
+            await clock.wait_for_sleepers()
             assert metric("dead_letters") == 1
             assert metric("deliveries_total", outcome="dead") == before + 1
             assert "alert_given_up" in [entry["event"] for entry in logs]
@@ -481,15 +483,15 @@ async def test_a_store_that_fails_for_a_moment_only_delays(
 ) -> None:
     from monitor.errors import StoreError
 
-    due = deliveries.due
+    due_of_all = deliveries.due_of_all
     failures = [StoreError("the disk is full"), RuntimeError("a defect")]
 
-    async def flaky(*args: Any, **kwargs: Any) -> list[DeliveryRecord]:
+    async def flaky(*args: Any, **kwargs: Any) -> dict[str, list[DeliveryRecord]] | None:
         if failures:
             raise failures.pop()
-        return await due(*args, **kwargs)
+        return await due_of_all(*args, **kwargs)
 
-    monkeypatch.setattr(deliveries, "due", flaky)
+    monkeypatch.setattr(deliveries, "due_of_all", flaky)
     await put(database, clock, [event()])
     async with running(database, clock, receiver_for(partner)):
         await advance_to_requests(clock, partner, 1)
