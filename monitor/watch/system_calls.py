@@ -14,6 +14,7 @@ import os
 import platform
 import struct
 import sys
+from collections.abc import Collection, Iterable
 from typing import Final
 
 # From the kernel's tables: the number on x86-64, and on ARM64, which has no calls that newer ones replace.
@@ -109,8 +110,11 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_void_p))
 
 
-def give_up_system_calls() -> bool:
+def give_up_system_calls(*, but: Collection[str] = ()) -> bool:
     """Refuse the calls above to every thread of this process, now and later; `forbid_new_privileges` must come first.
+
+    Args:
+        but: Names of those that this process needs all the same.
 
     Returns:
         False where the system offers no such thing, or refused.
@@ -119,14 +123,15 @@ def give_up_system_calls() -> bool:
     if sys.platform != "linux" or machine is None or sys.maxsize < 2**32:
         return False
     column, architecture, seccomp = machine
-    steps = _steps(column, architecture, os.getpid())
+    refused = [numbers[column] for name, numbers in _REFUSED.items() if name not in but]
+    steps = _steps(column, architecture, os.getpid(), refused)
     buffer = ctypes.create_string_buffer(steps, len(steps))
     program = _Program(len(steps) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     libc = ctypes.CDLL(None, use_errno=True)
     return int(libc.syscall(seccomp, _SET_MODE_FILTER, _ALL_THREADS, ctypes.byref(program))) == 0
 
 
-def _steps(column: int, architecture: int, own_pid: int) -> bytes:
+def _steps(column: int, architecture: int, own_pid: int, refused: Iterable[int | None]) -> bytes:
     """Return the filter, in the kernel's packet filter language: what to do for each number, one after the other."""
     steps = [
         _step(_LOAD, _MACHINE_AT),
@@ -136,8 +141,8 @@ def _steps(column: int, architecture: int, own_pid: int) -> bytes:
     ]
     if column == 0:
         steps += [_step(_AT_LEAST, _X32_BIT, 0, 1), _step(_RETURN, _REFUSE)]
-    for numbers in _REFUSED.values():
-        if (number := numbers[column]) is not None:
+    for number in refused:
+        if number is not None:
             steps += [_step(_EQUAL, number, 0, 1), _step(_RETURN, _REFUSE)]
     # A filter cannot see what clone3 is told, so the C library has to do with clone, which may make threads only.
     steps += [_step(_EQUAL, _CLONE3, 0, 1), _step(_RETURN, _MISSING)]

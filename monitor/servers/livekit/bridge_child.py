@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import sys
 from itertools import count
+from typing import Final
+
+import structlog
 
 from monitor.errors import MediaServerUnreachable
 from monitor.logs import configure_logging
 from monitor.servers.livekit.bridge import Bridge
 from monitor.servers.livekit.pictures import Subscribe
 from monitor.servers.livekit.subscriber import HiddenSubscriber
+from monitor.watch.confinement import forbid_core_dumps, forbid_inspection, forbid_new_privileges
+from monitor.watch.system_calls import give_up_system_calls
+
+_log = structlog.get_logger()
+
+_SERVING: Final = frozenset({"bind", "listen", "accept", "accept4"})
+"""What a watcher gives up as well: here watchers connect, and WebRTC has ports of its own."""
 
 
 class TokenDesk:
@@ -72,6 +83,12 @@ def main() -> None:
     """Serve on the file descriptors that the command line names."""
     listener, control = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     configure_logging("info", "json")
+    logging.getLogger("livekit").setLevel(logging.WARNING)
+    forbid_new_privileges()
+    forbid_core_dumps()
+    forbid_inspection()
+    if not give_up_system_calls(but=_SERVING):
+        _log.warning("livekit_bridge_not_confined")
     asyncio.run(serve(listener, control))
 
 
