@@ -18,10 +18,8 @@ from monitor.config.fields import parse_budget_per_h
 from monitor.config.loading import load_config
 from monitor.config.models import Config
 from monitor.daemon.place import store_place
-from monitor.daemon.thresholds import applications_of
-from monitor.daemon.thresholds_of_model import basis_of
-from monitor.detect.budget import Standing, Tally
-from monitor.detect.learning import Key
+from monitor.daemon.thresholds import applications_of, budgets_of
+from monitor.daemon.thresholds_of_model import ModelThresholds
 from monitor.detect.persistence import DetectionRule
 from monitor.detect.rules import rules_for
 from monitor.errors import LivecordonError, StoreError
@@ -147,15 +145,11 @@ def _from_store(
     if isinstance(place, Path) and not place.exists():
         raise StoreError(f"{place}: there is no store; name files, or run the daemon first", reason="open_failed")
     rows, known = asyncio.run(_read(place))
-    basis = basis_of(rules, digest)
-    tallies, in_force = {}, {}
+    learnt = ModelThresholds("", digest, rules, {**budgets, **budgets_of(config.detection)})
     for row in rows:
-        tally = Tally.from_dict(row.tally)
-        if row.basis == basis and tally is not None:
-            key = Key((row.server, row.app), row.label, Severity.from_word(row.severity))
-            tallies[key], standing = tally, Standing(**row.standing)
-            if standing.first is not None:
-                in_force[key] = standing.threshold
+        learnt.restore(row)
+    tallies = {key: tally for key, (_, tally) in learnt.learning.states.items()}
+    in_force = {key: learnt.in_force(key) for key in tallies}
     found = suggest_learnt(tallies, budgets, rules, known, applications=applications_of(config), in_force=in_force)
     if not found:
         raise LivecordonError(

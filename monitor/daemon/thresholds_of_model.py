@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+import structlog
+
 from monitor.detect.budget import Standing, Tally, hours_needed
+from monitor.detect.ladder import log_odds_of
 from monitor.detect.learning import Change, Group, Key, ThresholdLearning
 from monitor.detect.persistence import DetectionRule
 from monitor.store.thresholds import LearntRow
@@ -16,6 +19,9 @@ from monitor.vocabulary import Severity
 from monitor.web.threshold_values import ThresholdView
 
 _PER = 1000.0
+_TERMS = ("default", "budget_per_h")
+
+log = structlog.get_logger()
 
 
 def basis_of(rules: Mapping[str, DetectionRule], digest: str) -> str:
@@ -63,14 +69,31 @@ class ModelThresholds:
         self._in_force.clear()
 
     def restore(self, row: LearntRow) -> bool:
-        """Go on from a row; False if that holds nothing for this model and these rules."""
+        """Go on from a row; False if that holds nothing for this model and these rules.
+
+        Where the default or the budget was another one then, what was counted is used and what was in force is not.
+        """
         tally = Tally.from_dict(row.tally)
         if tally is None or row.basis != self.basis:
             return False
         key = Key((row.server, row.app), row.label, Severity.from_word(row.severity))
-        self.learning.restore(key, Standing(**row.standing), tally, row.saved_at)
+        if key.label in self._rules and key.severity in self._budgets:
+            kept = dict(row.standing)
+            terms = {name: kept.pop(name) for name in tuple(kept) if name in _TERMS}
+            standing = Standing(**kept)
+            if terms and terms != self._terms(key):
+                log.info(
+                    "threshold_begins_anew", server=row.server, app=row.app, label=row.label, severity=row.severity
+                )
+                standing = Standing(log_odds_of(self._default(key)))
+            self.learning.restore(key, standing, tally, row.saved_at)
         self.changed()
         return True
+
+    def in_force(self, key: Key) -> float:
+        """Return one threshold, learnt or not."""
+        rule = self.rules_for(key.group)[key.label]
+        return (rule.act if key.severity is Severity.ACT else rule.review).threshold
 
     def rows(self, now: float) -> list[LearntRow]:
         """Return everything learnt, to be kept."""
@@ -81,7 +104,7 @@ class ModelThresholds:
                 label=key.label,
                 severity=key.severity.word,
                 basis=self.basis,
-                standing=asdict(standing),
+                standing={**asdict(standing), **self._terms(key)},
                 tally=tally.to_dict(),
                 saved_at=now,
             )
@@ -135,6 +158,10 @@ class ModelThresholds:
             extrapolated=standing is not None and standing.extrapolated,
             since=datetime.fromtimestamp(standing.moved_at, UTC) if standing is not None and learnt else None,
         )
+
+    def _terms(self, key: Key) -> dict[str, float]:
+        """Return what a person said: where it begins, and what it has to keep. Other terms, another beginning."""
+        return dict(zip(_TERMS, (self._default(key), self._budgets[key.severity]), strict=True))
 
     def _default(self, key: Key) -> float:
         rule = self._rules[key.label]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,11 +96,16 @@ class School:
 
 @asynccontextmanager
 async def school(
-    path: Path, clock: ManualClock, *, budget: float | None = 0.2, digest: str = "1f"
+    path: Path,
+    clock: ManualClock,
+    *,
+    budget: float | None = 0.2,
+    digest: str = "1f",
+    rules: Mapping[str, DetectionRule] = RULES,
 ) -> AsyncIterator[School]:
     async with bench(path / "store.sqlite3", clock) as on:
         thresholds = Thresholds(
-            rules=RULES,
+            rules=rules,
             budgets={} if budget is None else {REVIEW: budget},
             applications={"edge": ("news",)},
             model="toy@1",
@@ -115,7 +121,7 @@ async def school(
             registry=registry,
             servers={"edge": server},
             policies={"edge": ServerPolicy(shipped()["observe"], dry_run=False, names_are_secret=False)},
-            rules=RULES,
+            rules=rules,
             model="toy@1",
             watchers=FakeWatchers(),
             engine=on.engine,
@@ -188,6 +194,33 @@ async def test_a_budget_becomes_a_threshold_over_a_restart_in_the_middle(tmp_pat
         assert third.told == []
     async with school(tmp_path, clock, digest="2f") as other:
         assert other.threshold == 0.7
+
+
+@pytest.mark.parametrize(
+    ("change", "begins"),
+    [
+        ({}, None),
+        ({"budget": 0.1}, 0.7),
+        ({"rules": {"violence": DetectionRule(LevelRule(0.6, 3, 5), LevelRule(0.95, 4, 6), 0.8, 10.0)}}, 0.6),
+    ],
+)
+async def test_other_terms_are_another_beginning_by_what_was_counted(
+    tmp_path: Path, change: dict[str, Any], begins: float | None
+) -> None:
+    clock = ManualClock()
+    async with school(tmp_path, clock) as first:
+        await clock.advance(60 * 3600)
+        first.play("a", hours_of(60, bursts_at=0.85))
+        await clock.advance(3600)
+        await first.thresholds.keep()
+        learnt = first.threshold
+        assert 0.85 < learnt < 0.95
+    async with school(tmp_path, clock, **change) as second:
+        assert second.threshold == (learnt if begins is None else begins)
+        # Nothing has to be counted again.
+        await second.thresholds.keep()
+        assert second.threshold == learnt
+        assert second.told == ([] if begins is None else [1])
 
 
 async def test_what_the_store_refuses_does_not_come_into_force_and_is_tried_again(tmp_path: Path) -> None:
