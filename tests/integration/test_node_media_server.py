@@ -147,6 +147,17 @@ async def test_a_publisher_that_does_not_hang_up_goes_on_and_is_not_reported_as_
         assert encoder.returncode is None
 
 
+async def test_a_refused_publisher_that_does_not_hang_up_is_shown_without_being_listed(tmp_path: Path) -> None:
+    """A hole in the server, which the page says how to close: nothing that Livecordon asks shows this one."""
+    async with edge(tmp_path, publish=True) as (real, server), AsyncExitStack() as stack:
+        deaf = await stack.enter_async_context(deaf_proxy(real.rtmp_port))
+        viewer = asyncio.create_task(flv_of(real, "cam"))
+        await stack.enter_async_context(ffmpeg_publishing(f"rtmp://127.0.0.1:{deaf}/live/cam"))
+
+        assert len(await viewer) >= 2000
+        assert await server.list_streams() == ()
+
+
 @asynccontextmanager
 async def deaf_proxy(port: int) -> AsyncIterator[int]:
     """Pass everything on to `port` and back, but not that the server has closed the connection."""
