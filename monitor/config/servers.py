@@ -247,6 +247,11 @@ class CustomServer(ServerSection):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 message = f"nobody is shut out without a way back: name both {one} and {other}, or neither"
                 raise ValueError(message)
+        if self.second_control is not None:
+            message = (
+                "programs and webhooks are called as they are written: remove it, and try the second address there"
+            )
+            raise ValueError(message)
         if "synchronous_block" in self.promises and self.pull_url is None:
             message = "the publish gate lets in only what can be watched, before it is listed: name pull_url"
             raise ValueError(message)

@@ -282,6 +282,7 @@ def test_a_question_that_names_no_stream_is_refused(request_: RawGateRequest) ->
         ({"on_cut": {}}, "name either command or webhook"),
         ({"on_cut": {"command": ["x"], "webhook": "http://h/"}}, "name either command or webhook"),
         ({"promises": ["synchronous_block"]}, "name pull_url"),
+        ({"second_control": "http://127.0.0.2:9000"}, "called as they are written"),
         ({"pull_url": "rtsp://h/{app}"}, "pattern"),
         ({"pull_url": "rtsp://h/{app}/{name}?token=x"}, "pattern"),
     ],
