@@ -12,10 +12,11 @@ from aiohttp import web
 from monitor import metrics
 from monitor.clock import Clock
 from monitor.errors import StoreError
-from monitor.web import api, deliveries, drills, gate, health, keys, pages, quiet, thresholds
+from monitor.web import api, deliveries, drills, gate, health, keys, pages, quiet, status, thresholds
 from monitor.web.auth import READ_METHODS, Authenticator, Via, refuse_cross_site
 from monitor.web.deliveries_port import DeliveryService
 from monitor.web.enforcement_port import ReportService, StrikeService
+from monitor.web.history import History
 from monitor.web.keys import Area, Route
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
@@ -52,6 +53,7 @@ MAIN_ROUTES: Final = (
     *quiet.ROUTES,
     *drills.ROUTES,
     *deliveries.ROUTES,
+    *status.ROUTES,
     *health.ROUTES,
 )
 """Page, API, metrics and health."""
@@ -90,10 +92,11 @@ def main_app(
         app[keys.DELIVERIES] = delivery_service
     live = app[keys.LIVE] = LiveFeed(daemon)
     app[keys.OVERVIEW] = Overview(daemon, incidents, clock)
+    history = app[keys.HISTORY] = History(clock)
     pages.set_up_templates(app)
 
     async def follow(_: web.Application) -> AsyncIterator[None]:
-        async with live.running():
+        async with live.running(), history.running():
             yield
 
     async def let_go(_: web.Application) -> None:

@@ -12,6 +12,7 @@ from monitor.clock import Clock
 from monitor.web.auth import Authenticator, Principal
 from monitor.web.deliveries_port import DeliveryService
 from monitor.web.enforcement_port import ReportService, StrikeService
+from monitor.web.history import History
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
 from monitor.web.people_port import DrillService, QuietService
@@ -55,6 +56,7 @@ REPORTS = web.AppKey("reports", ReportService)
 DELIVERIES = web.AppKey("deliveries", DeliveryService)
 LIVE = web.AppKey("live", LiveFeed)
 OVERVIEW = web.AppKey("overview", Overview)
+HISTORY = web.AppKey("history", History)
 ROUTES = web.AppKey("routes", dict[tuple[str, str], Route])
 
 PRINCIPAL = web.RequestKey("principal", Principal)

@@ -16,7 +16,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from monitor import metrics
 from monitor.vocabulary import ReviewDecision
+from monitor.web import keys
 from monitor.web.port import ReviewView
 from monitor.web.server import WebServer
 from tests.fakes.web_daemon import NOON, FakeDaemon, incident, stream
@@ -189,6 +191,42 @@ async def test_signing_in_and_following_a_link_while_signed_in(
     await asyncio.to_thread(sign_in)
 
 
+async def test_the_status_page_draws_what_was_measured_under_its_strict_policy(
+    open_web: WebServer, chromium: webdriver.Chrome
+) -> None:
+    metrics.initialise()
+    history = open_web._app[keys.HISTORY]
+    for fresh in (3, 5, 4, 2):
+        metrics.STREAMS.labels("fresh").set(fresh)
+        metrics.STREAMS.labels("blind").set(1)
+        await history.look()
+
+    def see() -> None:
+        chromium.get(open_web.url + "/status")
+        chromium.execute_script("window.notReloaded = true")
+        line, other = chromium.find_elements(By.CSS_SELECTOR, "figure:first-of-type svg polyline")[:2]
+        box = chromium.execute_script("return arguments[0].getBoundingClientRect().toJSON()", line)
+        frame = chromium.execute_script("return arguments[0].parentNode.getBoundingClientRect().toJSON()", line)
+        assert box["width"] > 3
+        assert box["height"] > 10
+        assert frame["top"] - 2 <= box["top"] <= box["bottom"] <= frame["bottom"] + 2
+        colours = {one.value_of_css_property("stroke") for one in (line, other)}
+        assert len(colours) == 2
+        blind = chromium.find_element(By.CSS_SELECTOR, ".tile.bad")
+        assert (blind.find_element(By.TAG_NAME, "dt").text, blind.text.split()[-1]) == ("blind", "1")
+
+    await asyncio.to_thread(see)
+    metrics.STREAMS.labels("blind").set(0)
+    history._rendered_at_s = None
+
+    def see_news() -> None:
+        until(chromium, lambda driver: not driver.find_elements(By.CSS_SELECTOR, ".tile.bad"))
+        assert chromium.execute_script("return window.notReloaded") is True
+
+    await asyncio.to_thread(see_news)
+    assert await asyncio.to_thread(complaints, chromium, open_web.url) == []
+
+
 async def test_nothing_sticks_out_on_a_telephone(
     open_web: WebServer, daemon: FakeDaemon, chromium: webdriver.Chrome
 ) -> None:
@@ -200,7 +238,7 @@ async def test_nothing_sticks_out_on_a_telephone(
             "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 700, "deviceScaleFactor": 1, "mobile": True}
         )
         try:
-            for path in ("/", "/incidents/inc-0001", "/blocks"):
+            for path in ("/", "/incidents/inc-0001", "/blocks", "/status"):
                 chromium.get(open_web.url + path)
                 assert chromium.execute_script("return document.documentElement.scrollWidth") <= 360, path
         finally:
