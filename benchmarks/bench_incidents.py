@@ -34,6 +34,7 @@ from monitor.effects.port import EffectResult
 from monitor.effects.runner import EffectRunner
 from monitor.incidents.engine import IncidentEngine
 from monitor.incidents.records import StreamContext
+from monitor.logs import configure_logging
 from monitor.protocol.definition import After, Definition
 from monitor.protocol.events import DetectionRaised
 from monitor.servers.port import LiveStream
@@ -55,11 +56,10 @@ class Performing:
         self.begun: dict[str, float] = {}
         self.changed = asyncio.Event()
 
-    async def perform(self, effect: EffectRecord, incident: IncidentRecord) -> EffectResult:
+    async def perform(self, effect: EffectRecord, incident: IncidentRecord) -> EffectResult:  # noqa: ARG002 - the port's
         """Return success; see `monitor.effects.port.Performer`."""
-        if effect.attempts == 0:
-            self.begun.setdefault(incident.stream_id, time.monotonic())
-            self.changed.set()
+        self.begun.setdefault(incident.stream_id, time.monotonic())
+        self.changed.set()
         return EffectResult(EffectOutcome.SUCCEEDED)
 
     async def first_of(self, stream_id: str) -> float:
@@ -130,7 +130,7 @@ async def deadlines_and_effects(folder: Path, incidents: int, detections: int) -
             runner.wake()
             decided.set()
 
-        notes.on_commit = on_commit
+        notes.on_asked, notes.on_commit = runner.take, on_commit
         await engine.load()
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -226,6 +226,8 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=5_000)
     options = parser.parse_args()
     memory(options.streams)
+    # As the daemon logs, and not as for a terminal.
+    configure_logging("warning", "json")
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-incidents-") as folder:
         asyncio.run(deadlines_and_effects(Path(folder), options.incidents, options.detections))
 

@@ -272,6 +272,10 @@ class Daemon:
         self._keeper.refresh_posture(incident.record.stream_id)
         self._changes.notify()
 
+    def asked(self, incident: OpenIncident, effects: Sequence[EffectRecord]) -> None:
+        """Begin what a decision asks for; see `monitor.incidents.engine.EngineListener`."""
+        self._runner.take(effects, incident.record)
+
     def uncommitted(self, incident: OpenIncident, effects: Sequence[EffectRecord], barred_until: float | None) -> None:
         """Act on a decision without the store; see `monitor.incidents.engine.EngineListener`."""
         self._vitals.store_ok = False

@@ -12,7 +12,6 @@ timestamps, and a window that starts anew each time they jump back never fills: 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -256,8 +255,9 @@ class _LabelTracker:
         self._last_hit_s = None
 
     def observe(self, time_s: float, score: float) -> Severity:
-        self._review.add(time_s, score)
-        self._act.add(time_s, score)
+        clip = (time_s, score)
+        self._review.add(clip)
+        self._act.add(clip)
         self._last_s = time_s
         if score >= self._review.rule.threshold:
             self._last_hit_s = time_s
@@ -287,7 +287,8 @@ class _LevelTracker:
     def __init__(self, rule: LevelRule, clear_ratio: float, clear_after_s: float) -> None:
         self.rule = rule
         self.hits = 0
-        self._window: deque[tuple[float, float]] = deque()  # time and score
+        # Time and score. A list, because it is short: an empty deque takes more memory than all the rest of a calm stream.
+        self._window: list[tuple[float, float]] = []
         self._quiet_below = rule.threshold * clear_ratio
         self._clear_after_s = clear_after_s
         self._quiet_since_s: float | None = None
@@ -305,11 +306,12 @@ class _LevelTracker:
     def quiet_long_enough(self) -> bool:
         return self._quiet_since_s is not None and self._last_s - self._quiet_since_s >= self._clear_after_s
 
-    def add(self, time_s: float, score: float) -> None:
-        self._window.append((time_s, score))
+    def add(self, clip: tuple[float, float]) -> None:
+        time_s, score = clip
+        self._window.append(clip)
         self.hits += score >= self.rule.threshold
         if len(self._window) > self.rule.of:
-            self.hits -= self._window.popleft()[1] >= self.rule.threshold
+            self.hits -= self._window.pop(0)[1] >= self.rule.threshold
         self._last_s = time_s
         if score >= self._quiet_below:
             self._quiet_since_s = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from enum import StrEnum
 from typing import Protocol
 
 import structlog
@@ -13,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor import faults
 from monitor.clock import Clock, wait_until
+from monitor.effects.lanes import LANES, Lane
 from monitor.effects.port import EffectResult, Performer
 from monitor.errors import LivecordonError, StoreError
 from monitor.metrics import EFFECTS, STORE_FAILURES
@@ -24,6 +24,7 @@ from monitor.store.incidents import IncidentRecord
 from monitor.vocabulary import EffectKind, EffectOutcome
 
 _STORE_RETRY_S = 1.0
+_ENDS_REMEMBERED = 1_000
 _SEAMS = frozenset({EffectKind.PRESERVE, EffectKind.CUT, EffectKind.UNBLOCK})
 
 log = structlog.get_logger()
@@ -41,30 +42,6 @@ class Incidents(Protocol):
     def has_ended(self, effect_id: str) -> bool:
         """Whether an effect has ended, and only the store does not know it yet."""
         ...
-
-
-class Lane(StrEnum):
-    """Effects of one incident in one lane run one after the other; lanes run side by side.
-
-    Evidence must not delay containment, and neither may delay telling people.
-    """
-
-    CONTAINMENT = "containment"
-    EVIDENCE = "evidence"
-    PEOPLE = "people"
-
-
-_LANES = {
-    EffectKind.BLOCK: Lane.CONTAINMENT,
-    EffectKind.HOLD: Lane.CONTAINMENT,
-    EffectKind.RELEASE: Lane.CONTAINMENT,
-    EffectKind.CUT: Lane.CONTAINMENT,
-    EffectKind.UNBLOCK: Lane.CONTAINMENT,
-    EffectKind.PRESERVE: Lane.EVIDENCE,
-    EffectKind.ALERT: Lane.PEOPLE,
-    EffectKind.REQUEST_REVIEW: Lane.PEOPLE,
-    EffectKind.SHARE: Lane.PEOPLE,
-}
 
 
 class EffectRunner:
@@ -94,12 +71,26 @@ class EffectRunner:
         self._incidents = incidents
         self._handed: deque[EffectRecord] = deque()
         self._rowless: set[str] = set()
+        self._taken: deque[tuple[EffectRecord, IncidentRecord]] = deque()
+        self._begun: dict[str, IncidentRecord] = {}
+        self._ended: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._known: set[str] = set()
         self._queues: dict[tuple[str, Lane], deque[EffectRecord]] = {}
 
     def wake(self) -> None:
         """Look for new effects at once; call it after a transaction that wrote some."""
+        self._wake.set()
+
+    def take(self, effects: Sequence[EffectRecord], incident: IncidentRecord) -> None:
+        """Carry out effects that were committed just now, without looking for them.
+
+        Args:
+            effects: As their rows are. One that its row says is begun is not noted as begun once more, if nothing is in
+                front of it.
+            incident: As it stands.
+        """
+        self._taken.extend((effect, incident) for effect in effects)
         self._wake.set()
 
     def hand(self, effects: Sequence[EffectRecord]) -> None:
@@ -123,6 +114,13 @@ class EffectRunner:
                 await wait_until(self._clock, self._wake, retry_s)
 
     def _take_handed(self, group: asyncio.TaskGroup) -> None:
+        while self._taken:
+            effect, incident = self._taken.popleft()
+            if effect.id in self._ended:
+                continue
+            if effect.attempts and (effect.incident_id, LANES[effect.kind]) not in self._queues:
+                self._begun[effect.id] = incident
+            self._enqueue(effect, group)
         while self._handed:
             effect = self._handed.popleft()
             self._rowless.add(effect.id)
@@ -139,7 +137,7 @@ class EffectRunner:
         if effect.id in self._known:
             return
         self._known.add(effect.id)
-        lane = (effect.incident_id, _LANES[effect.kind])
+        lane = (effect.incident_id, LANES[effect.kind])
         if lane in self._queues:
             self._queues[lane].append(effect)
         else:
@@ -152,8 +150,15 @@ class EffectRunner:
             effect = queue.popleft()
             await self._run_one(effect)
             self._known.discard(effect.id)
+            self._remember_end_of(effect.id)
             self._rowless.discard(effect.id)
         del self._queues[lane]
+
+    def _remember_end_of(self, effect_id: str) -> None:
+        # A look into the store may have found an effect before it was taken: it must not be done again.
+        self._ended[effect_id] = None
+        if len(self._ended) > _ENDS_REMEMBERED:
+            del self._ended[next(iter(self._ended))]
 
     async def _run_one(self, effect: EffectRecord) -> None:
         result: EffectResult | None = None
@@ -214,6 +219,8 @@ class EffectRunner:
 
     async def _begin(self, effect: EffectRecord) -> tuple[bool, IncidentRecord | None]:
         """Note that an attempt begins; returns whether it may, and the incident as it stands."""
+        if (begun := self._begun.pop(effect.id, None)) is not None:
+            return True, begun
         if effect.id in self._rowless:
             return True, self._incidents.record_of(effect.incident_id)
 

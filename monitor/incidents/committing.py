@@ -40,6 +40,10 @@ class EngineListener(Protocol):
         """An incident changed; new effects and alerts may wait in the store."""
         ...
 
+    def asked(self, incident: OpenIncident, effects: Sequence[EffectRecord]) -> None:
+        """These effects, as their rows are, were committed just now and can be begun; `committed` follows."""
+        ...
+
     def uncommitted(self, incident: OpenIncident, effects: Sequence[EffectRecord], barred_until: float | None) -> None:
         """An incident changed, and the store does not take it: do these effects without it, and bar its publisher."""
         ...
@@ -133,6 +137,8 @@ class Committer:
             self._book.remember(written.incident)
             self._note(written.incident, step.decision)
             self._tell(written)
+            if step.decision.effects:
+                self._listener.asked(written.incident, step.rows())
             self._listener.committed(written.incident, step.decision)
 
     def _tell(self, written: Written) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor import faults
 from monitor.effects.decided import CHANGES_BLOCKS, DecidedEffects
+from monitor.effects.lanes import beginning
 from monitor.effects.port import EffectResult
 from monitor.incidents.records import OpenIncident, event_detail
 from monitor.protocol.decision import Decision
@@ -53,8 +54,12 @@ class Step:
         record = self.incident.record
         return [effect_rows.effect_id(record.id, request.key) for request in self.decision.effects]
 
+    def rows(self) -> list[EffectRecord]:
+        """Return the rows of the effects that the decision asks for; those of a new incident begin with it."""
+        return beginning(self.effects(), at=self.incident.record.changed_at) if self.begins else self.effects()
+
     def effects(self) -> list[EffectRecord]:
-        """Return the effects that the decision asks for, as their rows will be."""
+        """Return the effects that the decision asks for, none of them begun."""
         record = self.incident.record
         return [
             effect_rows.asked_for(
@@ -116,7 +121,7 @@ async def write_step(
         )
     await incident_rows.save(connection, record, decision.after.deadlines)
     effects = step.effects()
-    await effect_rows.add(connection, effects)
+    await effect_rows.add(connection, step.rows())
     written = await decided.write(connection, effects, record, decision.reason)
     if written.review_due_at != record.review_due_at:
         await incident_rows.set_review_due(connection, record.id, written.review_due_at)

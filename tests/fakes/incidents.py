@@ -53,12 +53,16 @@ class TakenNotes:
     unwritten: list[tuple[IncidentRecord, list[EffectKind], float | None]] = field(default_factory=list)
     handed: list[EffectRecord] = field(default_factory=list)
     on_commit: Callable[[], None] = lambda: None
+    on_asked: Callable[[Sequence[EffectRecord], IncidentRecord], None] = lambda effects, incident: None
     on_handed: Callable[[Sequence[EffectRecord]], None] = lambda effects: None
 
     def committed(self, incident: OpenIncident, decision: Decision) -> None:
         assert incident.record.id
         self.decisions.append(decision)
         self.on_commit()
+
+    def asked(self, incident: OpenIncident, effects: Sequence[EffectRecord]) -> None:
+        self.on_asked(effects, incident.record)
 
     def uncommitted(self, incident: OpenIncident, effects: Sequence[EffectRecord], barred_until: float | None) -> None:
         self.unwritten.append((incident.record, [effect.kind for effect in effects], barred_until))

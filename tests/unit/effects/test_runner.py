@@ -53,6 +53,7 @@ async def on(tmp_path: Path) -> AsyncIterator[Bench]:
 async def running(on: Bench, performer: Recorder) -> AsyncIterator[EffectRunner]:
     performers = dict.fromkeys(EffectKind, performer)
     runner = EffectRunner(on.database, on.clock, performers, on.engine.finish_effect, on.engine)
+    on.notes.on_asked = runner.take
     on.notes.on_commit = runner.wake
     on.notes.on_handed = runner.hand
     task = asyncio.create_task(runner.run())
@@ -207,3 +208,40 @@ async def test_a_dismissal_withdraws_the_cut_that_is_still_going_on(on: Bench) -
     assert on.engine.open_incidents() == []
     (cut,) = [effect for effect in await on.effects() if effect.kind is EffectKind.CUT]
     assert cut.detail == {"reason": "withdrawn"}
+
+
+async def test_a_new_incident_begins_to_act_without_another_visit_to_the_store(on: Bench) -> None:
+    performer = Recorder()
+    written: list[int] = []
+
+    async def finish(effect: EffectRecord, result: EffectResult) -> None:
+        written.append(on.database.written)
+
+    runner = EffectRunner(on.database, on.clock, dict.fromkeys(EffectKind, performer), finish, on.engine)
+    on.notes.on_asked = runner.take
+    task = asyncio.create_task(runner.run())
+    await on.engine.handle(context("immediate"), ACT)
+    assert on.database.written == 1
+    rows = {effect.kind: (effect.attempts, effect.started_at) for effect in await on.effects()}
+    assert rows[EffectKind.ALERT] == rows[EffectKind.PRESERVE] == rows[EffectKind.BLOCK] == (1, on.now)
+    assert rows[EffectKind.CUT] == (0, None), "the block is in front of it"
+    await until(lambda: len(performer.ended) >= 4, on)
+    assert written[:3] == [1, 1, 1]
+    assert set(performer.begun[:3]) == {("cam1", "alert"), ("cam1", "preserve"), ("cam1", "block")}
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_what_was_found_and_done_before_it_was_handed_over_is_not_done_again(on: Bench) -> None:
+    performer = Recorder()
+    taken: list[EffectRecord] = []
+    async with running(on, performer) as runner:
+        on.notes.on_asked = lambda effects, _incident: taken.extend(effects)
+        await on.engine.handle(context("observe"), ACT)
+        await until(lambda: len(performer.ended) == 3, on)
+        await until(lambda: not runner._known, on)
+        (record,) = await on.records()
+        runner.take(taken, record)
+        for _ in range(20):
+            await asyncio.sleep(0.002)
+    assert Counter(performer.begun).most_common(1)[0][1] == 1
