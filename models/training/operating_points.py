@@ -22,6 +22,7 @@ from models.training.clips import list_clips
 from models.training.fitting import calibration
 from models.training.live import POSTURES
 from models.training.packaging import LABEL
+from models.training.recipe import FOLDS
 from monitor.detect.budget import FIRST_FALL, Tally, choose
 from monitor.detect.ladder import EpisodeCounter, log_odds_of, score_of
 from monitor.detect.persistence import DetectionRule, Detector, LevelRule
@@ -125,9 +126,12 @@ def measure(
 
 def load_clips(data_dir: Path, cache: Path) -> list[LabelledTrack]:
     """Return every clip with the scores that the recipe's held-out models gave it, calibrated together."""
-    parts = [np.load(file) for file in sorted(cache.glob("live-*/*.npz"))]
-    if not parts:
+    runs = [sorted(folder.glob("*.npz")) for folder in cache.glob("live-*")]
+    # Other runs, of other code or clips, may have left theirs: each clip counts once, by the scores of the last one.
+    finished = [files for files in runs if len(files) == FOLDS]
+    if not finished:
         raise click.UsageError("the cache holds no scores of held-out clips: run the recipe first")
+    parts = [np.load(file) for file in max(finished, key=lambda files: files[-1].stat().st_mtime)]
     listed = list_clips(data_dir)
     windows = np.concatenate([part["windows"] for part in parts])
     clip_of = windows[:, 0].astype(int)
