@@ -322,10 +322,7 @@ class DaemonView(Protocol):
         ...
 
     async def wait_changed(self, after: int) -> int:
-        """Wait until `revision` is greater than `after` and return it; cancellation ends the wait at once.
-
-        `monitor.web.changes.ChangeSignal` is a ready implementation.
-        """
+        """Wait until `revision` is greater than `after` and return it, as `ChangeSignal` does; cancellation ends the wait."""
         ...
 
 
