@@ -244,6 +244,8 @@ class NginxRtmpMediaServer:
         return list(found.values())
 
     async def _is_gone(self, ref: StreamRef, session: str | None, *, listings: int) -> bool:
+        if listings == 1 and is_safe(ref.name) and await self._control.absent(self._holding.possible_names(ref)):
+            return True
         stats = await self._control.stats(listings)
         if any(_is_meant(stream, ref, session) for stat in stats for stream in self._as_meant(stat)):
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterable
 
 from yarl import URL
 
@@ -11,7 +12,7 @@ from monitor.clock import Clock
 from monitor.config.servers import NginxRtmpServer
 from monitor.errors import MediaServerRefused
 from monitor.servers.control import Answer, ControlClient
-from monitor.servers.nginx_rtmp.stat import Stat, parse_stat
+from monitor.servers.nginx_rtmp.stat import Stat, certainly_absent, parse_stat
 from monitor.servers.nginx_rtmp.workers import WorkerWatch
 
 # One connection is about 400 bytes in the listing: room for some 80,000 viewers.
@@ -40,15 +41,28 @@ class NginxControl:
 
     async def stat(self) -> Stat:
         """Fetch one listing, from whichever worker answers; errors as for `MediaServer.list_streams`."""
-        answer = await self.client.get(self._stat_url)
-        if answer.status != 200:
-            raise _refused("stat_url answers", answer)
+        answer = await self._listing()
         if len(answer.body) < _PARSE_IN_THREAD_BYTES:
             stat = self._parse(answer.body)
         else:
             stat = await asyncio.to_thread(self._parse, answer.body)
         self.workers.saw(stat.worker)
         return stat
+
+    async def absent(self, names: Iterable[str]) -> bool:
+        """Whether one listing, from the only worker there is, certainly shows none of these safe names."""
+        answer = await self._listing()
+        worker = certainly_absent(answer.body, names)
+        if worker is None:
+            return False
+        self.workers.saw(worker)
+        return self.workers.known == {worker}
+
+    async def _listing(self) -> Answer:
+        answer = await self.client.get(self._stat_url)
+        if answer.status != 200:
+            raise _refused("stat_url answers", answer)
+        return answer
 
     async def stats(self, count: int) -> list[Stat]:
         """Fetch several listings at once, which spreads them over the workers if there are several."""

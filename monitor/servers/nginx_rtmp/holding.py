@@ -66,6 +66,13 @@ class Holding:
             return (ref.name,)
         return (ref.name, self.names.name_for(ref))
 
+    def possible_names(self, ref: StreamRef) -> tuple[str, ...]:
+        """Return every name under which a publication of a stream with a safe name can be, held or not."""
+        try:
+            return (ref.name, self.names.name_for(ref))
+        except UnsafeCallRefused:
+            return (ref.name,)
+
     def expect(self, ref: StreamRef, name: str, session: str) -> None:
         """Note that one publication is being moved to another name, about which nginx will ask the gate."""
         now_s = self._clock.monotonic_s()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
@@ -22,6 +24,8 @@ from monitor.vocabulary import StreamRef
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CODEC_WORD = re.compile(r"[A-Za-z0-9._ -]{1,32}")
+_WORKER = re.compile(rb"<pid>([0-9]{1,10})</pid>")
+_WORKER_WITHIN = 4096
 _MAX_PIXELS_PER_SIDE = 65_536
 _LONGEST_STREAM_MS = 10 * 365 * 24 * 3600 * 1000
 
@@ -74,11 +78,28 @@ def parse_stat(document: bytes, *, server: str, now: datetime, server_index: int
     return Stat(_number(root.findtext("pid")), len(servers), tuple(streams), shows_clients)
 
 
+def certainly_absent(document: bytes, names: Iterable[str]) -> int | None:
+    """Return the worker that gave this listing if none of these streams can be in it; None if that takes a real look.
+
+    Much faster than reading it all. A listing shows safe names as they are, and nobody can put a tag into it.
+
+    Args:
+        document: The XML as it came.
+        names: Names that are safe in the sense of `is_safe`.
+    """
+    worker = _WORKER.search(document, 0, _WORKER_WITHIN)
+    whole = document.rstrip().endswith(b"</rtmp>") and b"<server>" in document
+    if worker is None or not whole or any(f"<name>{name}</name>".encode("ascii") in document for name in names):
+        return None
+    return int(worker[1])
+
+
 def _parse_xml(document: bytes) -> Element:
     # Builds that do not blank out strange bytes would otherwise let one client break the listing for everybody.
     text = _NOT_XML.sub(" ", document.decode("utf-8", "replace"))
     try:
-        root: Element = fromstring(text, forbid_dtd=True)
+        # Whatever makes XML dangerous begins with these two characters, and the safe parser is five times as slow.
+        root: Element = fromstring(text, forbid_dtd=True) if "<!" in text else ET.fromstring(text)  # noqa: S314 - see above
     except (ParseError, DefusedXmlException, ValueError):
         raise MediaServerRefused("stat_url answers, but not with XML", reason="not_a_listing") from None
     return root

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.errors import MediaServerRefused
 from monitor.servers.nginx_rtmp.names import as_listed
-from monitor.servers.nginx_rtmp.stat import Stat, parse_stat
+from monitor.servers.nginx_rtmp.stat import Stat, certainly_absent, parse_stat
 from monitor.servers.port import LiveStream
 from monitor.vocabulary import StreamRef
 
@@ -143,3 +143,26 @@ def test_a_codec_that_is_no_word_is_left_out() -> None:
 def test_anything_else_is_refused_in_one_way(document: bytes) -> None:
     with pytest.raises(MediaServerRefused):
         parse(document)
+
+
+CAM2_ONLY = (
+    b'<?xml version="1.0" ?><rtmp><pid>7</pid><server><application><name>live</name><live><stream><name>cam2</name>'
+    b"</stream></live></application></server></rtmp>\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("document", "worker"),
+    [
+        (CAM2_ONLY, 7),
+        (CAM2_ONLY.replace(b"cam2", b"cam"), None),
+        (CAM2_ONLY[:-10], None),
+        (CAM2_ONLY.replace(b"<pid>7</pid>", b""), None),
+        (b"<html></html>", None),
+        (b"<rtmp><pid>7</pid></rtmp>", None),
+        (b"", None),
+    ],
+    ids=["not_there", "there", "cut_off", "no_worker", "no_listing", "no_server", "nothing"],
+)
+def test_a_name_is_only_called_absent_where_a_whole_listing_shows_it_is(document: bytes, worker: int | None) -> None:
+    assert certainly_absent(document, ["cam", "held-x"]) == worker
