@@ -20,6 +20,7 @@ from monitor.store.ownership import sole_owner
 from monitor.store.postgres import PostgresBackend, postgres_url
 from monitor.store.tables import metadata, receiver_state
 from tests.fakes.postgres import RealPostgres
+from tests.fakes.samples import growth
 
 
 async def receivers(database: Database) -> list[str]:
@@ -45,6 +46,14 @@ async def test_a_store_is_migrated_once_and_opened_again(place: Path | URL) -> N
     for _ in range(2):
         async with Database(place) as database:
             await database.check_writable()
+
+
+async def test_its_size_and_how_long_it_takes_are_known(database: Database) -> None:
+    writes, reads = (growth("livecordon_store_seconds_count", operation=one) for one in ("write", "read"))
+    await database.write(lambda connection: add(connection, "measured"))
+    assert await receivers(database) == ["measured"]
+    assert (writes(), reads()) == (1, 1)
+    assert await database.size_bytes() > 4096
 
 
 async def test_an_exception_rolls_the_whole_transaction_back(database: Database) -> None:

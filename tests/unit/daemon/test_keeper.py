@@ -24,6 +24,7 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.incidents import ACT, Bench, bench, context
 from tests.fakes.media_server import FakeServer, live
 from tests.fakes.protocols import shipped
+from tests.fakes.samples import growth, sample
 from tests.fakes.store import CAM1
 
 RULES = {"violence": DetectionRule(LevelRule(0.6, 2, 3), LevelRule(0.9, 2, 3), 0.8, 5.0)}
@@ -181,6 +182,19 @@ async def test_scores_that_persist_begin_an_incident_and_raise_the_posture(kept:
     assert kept.watchers.watched[CAM1.stream_id] is Posture.CLOSE
     await kept.scores(*[0.1] * 10)
     assert kept.watchers.watched[CAM1.stream_id] is Posture.CALM
+
+
+async def test_scores_and_detections_are_counted_by_label_and_only_for_labels_that_are_judged(kept: Kept) -> None:
+    clips = growth("livecordon_score_count", label="violence")
+    scored = growth("livecordon_score_sum", label="violence")
+    detected = growth("livecordon_detections_total", label="violence", severity="act")
+    await kept.listing(live())
+    for value in (0.95, 0.95):
+        await kept.on.clock.advance(1)
+        kept.keeper.on_observation(observation(kept.on.clock, (value, 0.5)), ("violence", "made up by a watcher"))
+    await kept.keeper.settled()
+    assert (clips(), round(scored(), 6), detected()) == (2, 1.9, 1)
+    assert sample("livecordon_score_count", label="made up by a watcher") == 0
 
 
 async def test_a_streams_end_does_not_overtake_its_detection(kept: Kept) -> None:

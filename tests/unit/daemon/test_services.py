@@ -17,6 +17,7 @@ from monitor.store.blocks import BlockRecord
 from monitor.vocabulary import EffectKind, EffectOutcome, ReviewDecision, Severity, StreamRef
 from monitor.web.port import ReviewOutcome
 from tests.fakes.incidents import ACT, Bench, bench, context
+from tests.fakes.samples import growth
 from tests.fakes.store import CAM1, FlakyDatabase
 
 CONFIRM, DISMISS = ReviewDecision.CONFIRM, ReviewDecision.DISMISS
@@ -53,7 +54,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
         on.notes.block_changed = blocklist.change  # type: ignore[method-assign] # as the daemon does
         yield Serving(
             on,
-            Incidents(on.database, on.engine, tmp_path / "evidence", title),
+            Incidents(on.database, on.engine, tmp_path / "evidence", title, on.clock),
             Blocks(on.database, on.engine, blocklist, on.clock, title),
             on.database,
             tmp_path / "evidence",
@@ -105,6 +106,15 @@ async def test_a_review_is_accepted_once_and_the_first_decision_stands(serving: 
     assert late.outcome is ReviewOutcome.ALREADY_DECIDED
     assert late.review is not None
     assert (late.review.by, late.review.decision) == ("eve", DISMISS)
+
+
+async def test_how_long_a_decision_took_is_measured_from_the_question_and_only_once(serving: Serving) -> None:
+    decided, seconds = (growth(f"livecordon_review_seconds_{end}", decision="dismiss") for end in ("count", "sum"))
+    incident_id = await serving.open_one()
+    await serving.on.clock.advance(20)
+    for by in ("eve", "ada"):
+        await serving.incidents.review(incident_id, DISMISS, by=by, why="a film")
+    assert (decided(), seconds()) == (1, 20)
 
 
 async def test_two_responders_at_once_are_told_apart(serving: Serving) -> None:
