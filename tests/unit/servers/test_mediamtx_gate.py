@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -191,7 +192,8 @@ async def test_nobody_comes_in_while_the_operators_authentication_does_not_answe
 ) -> None:
     monkeypatch.setattr(adapter_module, "_LONGEST_QUESTION_S", 0.2)
     temper = Temper(always={"POST /auth": bad})
-    async with chained(temper) as server:
+    # However patient the control interface is asked: the publish gate lets in whom it has not decided on after 2 s.
+    async with chained(temper, request_timeout="60s") as server, asyncio.timeout(20):
         with structlog.testing.capture_logs() as logs:
             assert await status(server, question(user="studio", password="s3cret")) == 403
 
