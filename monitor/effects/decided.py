@@ -154,13 +154,15 @@ class DecidedEffects:
     async def _block(
         self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord, *, until: float, why: str
     ) -> None:
+        # Whoever is kept out can ask under which rule.
+        policy = effect.parameters.get("policy") or incident.policy
         await blocks.add(
             connection,
             incident.ref,
             at=effect.requested_at,
             until=until,
             by="protocol",
-            why=why,
+            why=f"{why}, under {policy}" if policy else why,
             incident_id=incident.id,
             effect_id=effect.id,
         )

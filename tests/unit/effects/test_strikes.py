@@ -15,7 +15,7 @@ from monitor.errors import ConfigError
 from monitor.incidents.engine import IncidentEngine
 from monitor.policies import Policies, Policy
 from monitor.protocol.events import Reviewed, UserReported
-from monitor.store import audit, strikes
+from monitor.store import audit, blocks, strikes
 from monitor.store.strikes import StrikeRecord
 from monitor.vocabulary import Category, EffectKind, OffenceContext, PolicyTier, ReviewDecision, StreamRef
 from tests.fakes.clock import ManualClock
@@ -79,6 +79,13 @@ async def test_an_automatic_block_under_a_grave_policy_is_a_strike_from_the_deci
     assert [entry.action for entry in entries] == ["strike_added", "transition"]
     assert entries[1].detail["policy"] == "live-violence"
     assert audit.first_broken(entries) is None
+
+
+async def test_what_keeps_somebody_out_says_under_which_rule(on: Bench) -> None:
+    await on.engine.handle(context("immediate"), ACT)
+    async with on.database.reading() as connection:
+        (block,) = await blocks.active(connection, at=on.now)
+    assert block.why == "protocol immediate, under live-violence"
 
 
 async def test_the_store_holds_no_name_of_a_strike_in_clear(on: Bench) -> None:
