@@ -130,8 +130,8 @@ class RealNodeMediaServer:
         return process.returncode is None
 
 
-def section_for(real: RealNodeMediaServer, **settings: object) -> NodeMediaServer:
-    """Return the configuration's entry for it."""
+def entry_for(real: RealNodeMediaServer, **settings: object) -> dict[str, Any]:
+    """Return the configuration entry that fits a running server, as it stands in a file."""
     entry = {
         "kind": "node_media_server",
         "name": "edge",
@@ -139,7 +139,12 @@ def section_for(real: RealNodeMediaServer, **settings: object) -> NodeMediaServe
         "password": {"env": "NMS_PASSWORD"},
         "rtmp_url": real.rtmp_url,
     }
-    return NodeMediaServer.model_validate(entry | settings)
+    return entry | settings
+
+
+def section_for(real: RealNodeMediaServer, **settings: object) -> NodeMediaServer:
+    """Return the same as the adapter takes it."""
+    return NodeMediaServer.model_validate(entry_for(real, **settings))
 
 
 class NodeMediaServerSite:
