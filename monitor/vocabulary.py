@@ -143,6 +143,7 @@ class AlertEvent(StrEnum):
     RELEASED = "released"
     DISMISSED = "dismissed"
     CLOSED = "closed"
+    ACKNOWLEDGED = "acknowledged"
     REVIEW_OVERDUE = "review_overdue"
 
 

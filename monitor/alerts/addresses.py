@@ -71,7 +71,12 @@ def is_loopback_host(host: str) -> bool:
 
 def reach_of(url: URL, *, allow_private_address: bool) -> Reach:
     """Return which addresses a receiver with this URL may have."""
-    if is_loopback_host(url.host or ""):
+    return reach_of_host(url.host or "", allow_private_address=allow_private_address)
+
+
+def reach_of_host(host: str, *, allow_private_address: bool) -> Reach:
+    """Return which addresses a receiver at this host may have."""
+    if is_loopback_host(host):
         return Reach.LOOPBACK
     return Reach.PUBLIC_OR_PRIVATE if allow_private_address else Reach.PUBLIC
 

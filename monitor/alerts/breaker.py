@@ -19,7 +19,7 @@ SHORTEST_REST_S: Final = 1.0
 LONGEST_REST_S: Final = 30.0
 _REST_SHARE: Final = 1 / 30
 
-_OF_ONE_ALERT: Final = frozenset({FailureReason.HTTP_4XX})
+_OF_ONE_ALERT: Final = frozenset({FailureReason.HTTP_4XX, FailureReason.REJECTED})
 """Says something about the alert; whoever says it is there."""
 
 

@@ -80,6 +80,8 @@ class IncidentData(BaseModel):
     without a pause."""
     responder_group: str | None = None
     """The sender's group of responders that is asked to decide, where the review was passed on to it; else null."""
+    acknowledged_at: AwareDatetime | None = None
+    """When somebody at the sender said that they are on it; null while nobody has."""
     policy: PolicyData | None = None
     """The rule that what the sender does enforces; null when none is known, as in older versions' events."""
 
@@ -171,6 +173,13 @@ class ClosedEvent(_IncidentEvent):
     """What happened."""
 
 
+class AcknowledgedEvent(_IncidentEvent):
+    """Somebody at the sender is on it: there is no need to wake anybody else."""
+
+    type: Literal["livecordon.incident.acknowledged"]
+    """What happened."""
+
+
 class ReviewOverdueEvent(_IncidentEvent):
     """Nobody decided in time, or a responder passed it on: `data.responder_group` is asked to decide now."""
 
@@ -194,6 +203,7 @@ AnyEvent = Annotated[
     | ReleasedEvent
     | DismissedEvent
     | ClosedEvent
+    | AcknowledgedEvent
     | ReviewOverdueEvent
     | ReceiverDisabledEvent,
     Field(discriminator="type"),

@@ -58,6 +58,7 @@ class IncidentSnapshot:
         page_link: Where people see more, or None.
         paused_until: Until when containment is paused on this media server, or None.
         responder_group: The group of responders that is asked, where the review was passed on to it.
+        acknowledged_at: Since when somebody is on it, or None.
         policy: The rule that is enforced, or None.
     """
 
@@ -80,6 +81,7 @@ class IncidentSnapshot:
     page_link: str | None
     paused_until: datetime | None = None
     responder_group: str | None = None
+    acknowledged_at: datetime | None = None
     policy: Policy | None = None
 
 
@@ -123,6 +125,7 @@ def compose(
         page_link=snapshot.page_link,
         paused_until=None if snapshot.paused_until is None else snapshot.paused_until.astimezone(UTC),
         responder_group=snapshot.responder_group,
+        acknowledged_at=None if snapshot.acknowledged_at is None else snapshot.acknowledged_at.astimezone(UTC),
         policy=None if snapshot.policy is None else _policy(snapshot.policy),
     )
     return _event(

@@ -29,6 +29,7 @@ class FailureReason(StrEnum):
     GONE = "gone"
     BAD_ANSWER = "bad_answer"
     BLOCKED_ADDRESS = "blocked_address"
+    REJECTED = "rejected"
     INTERNAL = "internal"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -17,7 +18,7 @@ from yarl import URL
 
 from monitor.alerts.addresses import BlockedAddressError, Network, Reach, connector
 from monitor.alerts.certificates import noting_certificates_of
-from monitor.alerts.port import Attempt, FailureReason, Outcome
+from monitor.alerts.port import Attempt, Carrier, FailureReason, Outcome
 from monitor.alerts.schedule import parse_retry_after_s
 from monitor.clock import Clock
 from monitor.store.deliveries import OVERLOADED, DeliveryRecord
@@ -103,7 +104,7 @@ class HttpReceiver(ABC):
         """Return what an answer means; only 2xx is success here."""
         return judged_by_status(answer)
 
-    def carrier(self, clock: Clock) -> Sender:
+    def carrier(self, clock: Clock) -> AbstractAsyncContextManager[Carrier]:
         """Return the way to it; see `monitor.alerts.port.Receiver`."""
         return Sender(self, clock)
 
@@ -149,11 +150,15 @@ class Sender:
 
         Cancellation breaks the connection off; whether the receiver took the alert is then unknown.
         """
+        return await self.send(lambda at: self._receiver.request(delivery, at=at))
+
+    async def send(self, compose: Callable[[datetime], AlertRequest]) -> Attempt:
+        """Send once what `compose` makes for this moment (aware, UTC); as `attempt` in all else."""
         if self._session is None:
             message = "the sender is not open"
             raise RuntimeError(message)
         try:
-            request = self._receiver.request(delivery, at=self._clock.now())
+            request = compose(self._clock.now())
             async with self._session.request(
                 request.method, request.url, data=request.body, headers=request.headers, allow_redirects=False
             ) as response:

@@ -70,6 +70,7 @@ COMMANDS: Final[dict[str, Lazy]] = {
         "monitor.cli.deliveries:deliveries",
         "List, show, replay and discard alerts; enable a receiver that asked for no more.",
     ),
+    "keys": Lazy("monitor.cli.keys:keys", "Make signing keys for alerts, and show their public half."),
     "audit": Lazy("monitor.cli.audit:audit", "Prove the audit log whole, show its newest entry, and write it out."),
     "blocks": Lazy(
         "monitor.cli.blocks:blocks",

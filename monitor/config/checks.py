@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
+from monitor.config.alert_checks import alert_mistakes, alert_warnings, receiver_secrets
+from monitor.config.clusters import cluster_mistakes
 from monitor.config.control_addresses import control_addresses, is_loopback, is_plain_text, open_control_addresses
 from monitor.config.models import Config
 from monitor.config.secrets import (
@@ -16,7 +16,6 @@ from monitor.config.secrets import (
     readable_by_others,
     resolve_secret,
     shown_variable,
-    signing_secret_weakness,
     token_weakness,
 )
 from monitor.config.section import Secret
@@ -38,11 +37,12 @@ def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Findin
     yield from _same_names(config)
     yield from _open_doors(config)
     yield from _secrets(config, environ)
-    yield from _alerts(config)
+    yield from alert_mistakes(config, environ)
     yield from _responders(config)
     yield from _remote(config, environ)
     yield from _static_streams(config, environ)
     yield from _control(config, environ)
+    yield from cluster_mistakes(config.servers)
     yield from _thresholds(config)
     yield from _watchers(config)
     yield from _policies(config, environ)
@@ -50,7 +50,8 @@ def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Findin
 
 def find_warnings(config: Config) -> Iterator[Finding]:
     """Yield what works but deserves a second look."""
-    for place, secret in _all_secrets(config):
+    yield from alert_warnings(config)
+    for place, secret in (*_all_secrets(config), *receiver_secrets(config)):
         if readable_by_others(secret):
             yield (*place, "file"), "every user of this machine may read this secret", "chmod 600"
     remote = config.watch.remote
@@ -110,9 +111,6 @@ def _all_secrets(config: Config) -> Iterator[tuple[Path, Secret]]:
         yield ("web", "gate_token"), config.web.gate_token
     for index, token in enumerate(config.web.tokens):
         yield ("web", "tokens", index, "secret"), token.secret
-    for index, receiver in enumerate(config.alerts.receivers):
-        for position, secret in enumerate(receiver.secrets):
-            yield ("alerts", "receivers", index, "secrets", position), secret
 
 
 def _secrets(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -123,25 +121,15 @@ def _secrets(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
         except ConfigError as failure:
             yield from ((path, problem.what, problem.mend) for problem in failure.problems)
             continue
-        weakness: Callable[[SecretStr], str | None] = signing_secret_weakness if path[0] == "alerts" else token_weakness
-        if message := weakness(value):
+        if message := token_weakness(value):
             what, _, mend = message.partition(": ")
             yield path, what, mend
-        elif path[0] == "web" and (first := seen.setdefault(value.get_secret_value(), path)) is not path:
+        elif (first := seen.setdefault(value.get_secret_value(), path)) is not path:
             yield path, f"this token is also that of {_where(first)}", "give each its own"
 
 
 def _where(path: Path) -> str:
     return "web.gate_token" if path[1] == "gate_token" else f"web.tokens[{path[2]}]"
-
-
-def _alerts(config: Config) -> Iterator[Finding]:
-    for index, receiver in enumerate(config.alerts.receivers):
-        path: Path = ("alerts", "receivers", index, "url")
-        if is_plain_text(receiver.url):
-            yield path, "alerts about people must not travel unencrypted", "use https"
-        if urlsplit(receiver.url).username is not None:
-            yield path, "there is a user or password in the address", "remove it: alerts are signed"
 
 
 def _responders(config: Config) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from monitor.config.receivers import DEFAULT_KIND, RECEIVER_KINDS
 from monitor.config.schema import keys_at, places_of
 from monitor.config.server_plugins import plugin_kinds
 from monitor.config.servers import BUILT_IN_SECTIONS
@@ -85,9 +86,10 @@ def _no_kind(path: Path, _data: Any, _context: Mapping[str, Any]) -> tuple[Path,
 
 def _unknown_kind(path: Path, data: Any, _context: Mapping[str, Any]) -> tuple[Path, str, str]:
     given = _value_at(path, data).get("kind")
-    near = difflib.get_close_matches(given, _kinds(), n=1) if isinstance(given, str) else []
-    mend = f"did you mean {near[0]}?" if near else f"use one of {', '.join(_kinds())}"
-    return (*path, "kind"), "there is no such kind of server", mend
+    kinds, of_what = (RECEIVER_KINDS, "receiver") if path[:1] == ("alerts",) else (_kinds(), "server")
+    near = difflib.get_close_matches(given, kinds, n=1) if isinstance(given, str) else []
+    mend = f"did you mean {near[0]}?" if near else f"use one of {', '.join(kinds)}"
+    return (*path, "kind"), f"there is no such kind of {of_what}", mend
 
 
 def _kinds() -> tuple[str, ...]:
@@ -136,11 +138,13 @@ def _halves(message: str) -> tuple[str, str]:
 
 
 def _plain_path(location: Sequence[int | str], data: Any) -> Path:
-    """Leave out what pydantic adds to a location: the chosen ``kind`` of a server's entry."""
+    """Leave out what pydantic adds to a location: the chosen ``kind`` of a server's or receiver's entry."""
     path: Path = ()
     for index, part in enumerate(location):
-        tag = index == 2 and location[0] == "servers" and isinstance(location[1], int)
-        if not (tag and _value_at(path, data).get("kind") == part):
+        of_server = index == 2 and location[0] == "servers" and isinstance(location[1], int)
+        of_receiver = index == 3 and tuple(location[:2]) == ("alerts", "receivers") and isinstance(location[2], int)
+        kind = _value_at(path, data).get("kind", DEFAULT_KIND if of_receiver else None)
+        if not ((of_server or of_receiver) and kind == part):
             path = (*path, part)
     return path
 

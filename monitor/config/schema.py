@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from monitor.config.fields import DURATION_PATTERN, SIZE_PATTERN
 from monitor.config.models import Config
+from monitor.config.receivers import DEFAULT_KIND
 from monitor.config.server_plugins import find_plugin
 from monitor.units import format_duration, format_size
 from monitor.yaml_source import Path
@@ -70,7 +71,7 @@ def keys_at(path: Path, data: Any) -> Mapping[str, Mapping[str, Any]]:
 
     Args:
         path: Where.
-        data: The values, whose ``kind`` says which keys a media server's entry may have.
+        data: The values, whose ``kind`` says which keys a media server's or receiver's entry may have.
     """
     schema: Mapping[str, Any] = config_schema()
     value = data
@@ -92,8 +93,12 @@ def resolve(schema: Mapping[str, Any], value: Any = None) -> Mapping[str, Any]:
             plugin, _, name = schema["$ref"].removeprefix(_DEFINITIONS).rpartition("/")
             schema = (_plugin_schema(plugin) if plugin else config_schema())["$defs"][name]
         elif "discriminator" in schema:
-            kind = value.get("kind") if isinstance(value, Mapping) else None
             mapping = schema["discriminator"]["mapping"]
+            kind = (
+                value.get("kind", DEFAULT_KIND if DEFAULT_KIND in mapping else None)
+                if isinstance(value, Mapping)
+                else None
+            )
             if not isinstance(kind, str):
                 return {}
             schema = {"$ref": mapping[kind]} if kind in mapping else _plugin_schema(kind)

@@ -20,6 +20,9 @@ MIN_TOKEN_LENGTH: Final = 16
 SIGNING_SECRET_BYTES: Final = range(24, 65)
 """Lengths that Standard Webhooks allows for the bytes behind ``whsec_``."""
 
+SIGNING_KEY_BYTES: Final = (32, 64)
+"""Lengths of an ed25519 key behind ``whsk_``: the private half, or both."""
+
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -87,6 +90,21 @@ def signing_secret_weakness(secret: SecretStr) -> str | None:
         return f"what follows whsec_ is no base64: {mend}"
     if len(key) not in SIGNING_SECRET_BYTES:
         return f"the signing secret must hold 24 to 64 bytes, not {len(key)}: {mend}"
+    return None
+
+
+def signing_key_weakness(key: SecretStr) -> str | None:
+    """Say, as ``what: mend``, why `key` is no private ed25519 key of Standard Webhooks; None if it is."""
+    mend = "make one with `livecordon keys new`"
+    value = key.get_secret_value()
+    if not value.startswith("whsk_"):
+        return f"the signing key does not start with whsk_: {mend}"
+    try:
+        content = base64.b64decode(value.removeprefix("whsk_"), validate=True)
+    except (binascii.Error, ValueError):
+        return f"what follows whsk_ is no base64: {mend}"
+    if len(content) not in SIGNING_KEY_BYTES:
+        return f"the signing key must hold 32 bytes, or 64 with its public half, not {len(content)}: {mend}"
     return None
 
 

@@ -68,6 +68,7 @@ SNAPSHOTS = st.builds(
     review_due_at=st.none() | AWARE,
     page_link=st.none() | st.just("https://watch.example/incidents/1"),
     policy=st.none() | st.just(POLICY),
+    acknowledged_at=st.none() | AWARE,
 )
 
 
@@ -109,6 +110,7 @@ def test_the_whole_event() -> None:
             "page_link": "https://watch.example/incidents/1",
             "paused_until": None,
             "responder_group": None,
+            "acknowledged_at": None,
             "policy": {
                 "code": "live-violence",
                 "title": "No violence",

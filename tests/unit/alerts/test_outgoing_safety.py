@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import os
+import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ from monitor.alerts.receivers import build_receivers
 from monitor.alerts.sender import MAX_ANSWER_BYTES, HttpAnswer, judged_by_status
 from monitor.alerts.signing import Signer
 from monitor.alerts.webhook import SignedWebhook
-from monitor.config.people import WebhookReceiver
+from monitor.config.receivers import WebhookReceiver
 from monitor.config.section import Secret
 from monitor.errors import ConfigError
 from monitor.store.deliveries import DeliveryRecord
@@ -270,7 +270,14 @@ async def test_a_compressed_answer_is_not_unpacked() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"\x00\x01\x02", b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/9.9 xx\r\n\r\n", os.urandom(64) + b"\r\n\r\n"]
+    "answer",
+    [
+        b"",
+        b"\x00\x01\x02",
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"HTTP/9.9 xx\r\n\r\n",
+        random.Random(1).randbytes(64) + b"\r\n\r\n",
+    ],
 )
 async def test_what_is_no_answer_is_a_failure_and_nothing_worse(answer: bytes) -> None:
     async def talking(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -6,7 +6,7 @@ from monitor.alerts.addresses import Reach
 from monitor.alerts.receivers import build_receivers
 from monitor.alerts.webhook import SignedWebhook
 from monitor.config.models import Secret
-from monitor.config.people import WebhookReceiver
+from monitor.config.receivers import WebhookReceiver
 from monitor.errors import ConfigError
 from tests.fakes.receiver import SECRET
 

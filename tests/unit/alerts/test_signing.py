@@ -80,4 +80,4 @@ def test_no_secret_at_all_is_refused() -> None:
 
 
 def test_a_signer_shows_no_secret() -> None:
-    assert "Signer(1 secrets)" in repr(Signer([SecretStr(SECRET)]))
+    assert "Signer(1 secrets, 0 keys)" in repr(Signer([SecretStr(SECRET)]))

@@ -29,6 +29,13 @@ ENVIRON = {
     "LIVECORDON_CUSTOM_TOKEN": "for the example",
     "LIVECORDON_GATE_TOKEN": "0123456789abcdef-gate",
     "LIVECORDON_ALERT_SECRET": "whsec_" + "abcd" * 8,
+    "LIVECORDON_SIGNING_KEY": "whsk_" + "abcd" * 10 + "abc=",
+    "LIVECORDON_PAGERDUTY_KEY": "for the example",
+    "LIVECORDON_PAGERDUTY_WEBHOOK_SECRET": "for the example!",
+    "LIVECORDON_SLACK_WEBHOOK": "https://hooks.slack.com/services/T0/B0/x",
+    "LIVECORDON_ALERTMANAGER_TOKEN": "for the example",
+    "LIVECORDON_MAIL_PASSWORD": "for the example",
+    "LIVECORDON_APPRISE_URL": "ntfys://ntfy.example.org/livecordon",
 }
 NOT_IN_THE_EXAMPLE = {
     "servers[].api_secret.file",
@@ -55,6 +62,14 @@ NOT_IN_THE_EXAMPLE = {
     "servers[].access_token.file",
     "servers[].webhook_secret.file",
     "alerts.receivers[].secrets[].file",
+    "alerts.receivers[].signing_keys[].file",
+    "alerts.receivers[].webhook_secrets[].file",
+    "alerts.receivers[].routing_key.file",
+    "alerts.receivers[].webhook.file",
+    "alerts.receivers[].token.file",
+    "alerts.receivers[].password.file",
+    "alerts.receivers[].urls[].file",
+    "alerts.receivers[].ca_file",  # must be there
     "watch.remote.token.file",
     "policies[].text",  # excludes url
     "strikes.key.file",
@@ -108,8 +123,9 @@ def test_every_example_in_it_loads_when_uncommented(tmp_path: Path) -> None:
         "static",
     ]
     assert [token.role for token in loaded.config.web.tokens] == ["responder"]
-    assert [receiver.name for receiver in loaded.config.alerts.receivers] == ["trust-and-safety"]
-    assert loaded.warnings() == ()
+    kinds = [receiver.kind for receiver in loaded.config.alerts.receivers]
+    assert kinds == ["webhook", "pagerduty", "slack", "alertmanager", "email", "apprise"]
+    assert [warning.what for warning in loaded.warnings()] == ["Slack tells people and wakes nobody"]
 
 
 def test_every_setting_stands_in_it() -> None:
@@ -124,6 +140,9 @@ def test_every_setting_stands_in_it() -> None:
         "alerts.receivers",
         "responders.groups",
         "alerts.receivers[].secrets",
+        "alerts.receivers[].signing_keys",
+        "alerts.receivers[].webhook_secrets",
+        "alerts.receivers[].urls",
         "protocol.rules",
         "policies",
     }
