@@ -8,6 +8,7 @@ import pytest
 
 from monitor.daemon.alerting import Alerting
 from monitor.protocol.decision import Reason
+from monitor.store import audit
 from monitor.store.effects import EffectRecord
 from monitor.vocabulary import EffectKind, StreamRef
 from tests.fakes.store import flaky_store, incident_record
@@ -48,3 +49,31 @@ async def test_every_receiver_gets_one_row_however_often_it_is_written(tmp_path:
     event = json.loads(body)
     assert (event["id"], event["source"]) == ("effect-1", "livecordon-test")
     assert "https://x/incidents/incident-0001" in body
+
+
+@pytest.mark.parametrize(
+    ("gone", "told"),
+    [("partner", {"pager", "archive"}), ("pager", {"archive"}), ("archive", {"pager"})],
+)
+async def test_a_receiver_that_wants_no_more_is_told_of_to_the_operators_people_only(
+    tmp_path: Path, gone: str, told: set[str]
+) -> None:
+    alerting = Alerting(
+        "livecordon-test",
+        ("pager", "partner", "archive"),
+        frozenset(),
+        "https://x/",
+        {"archive": ("raised", "receiver_disabled")},
+        on_call=frozenset({"pager"}),
+    )
+    async with flaky_store(tmp_path / "store.sqlite3") as database:
+        async with database.transaction() as connection:
+            await alerting.tell_disabled(connection, gone, 7, 300.0)
+        async with database.reading() as connection:
+            rows = (await connection.exec_driver_sql("SELECT receiver, priority, body FROM delivery")).all()
+            (noted,) = await audit.entries(connection)
+    assert {row.receiver for row in rows} == told
+    assert {row.priority for row in rows} == {"crisis"}
+    data = json.loads(rows[0].body)["data"]
+    assert (data["receiver"], data["cancelled"], data["page_link"]) == (gone, 7, "https://x/deliveries")
+    assert (noted.action, noted.detail) == ("receiver_disabled", {"receiver": gone, "cancelled": 7})
