@@ -318,8 +318,11 @@ class Keeper:
         self._on_live(server, live)
 
     def _assign(self, server: MediaServer, stream: WatchedStream) -> None:
-        """Have a stream watched where it can be read now."""
+        """Have a stream watched where it can be read now, if it can be read at all."""
         stream_id = stream.ref.stream_id
+        if not stream.can_be_seen(while_held=server.capabilities.seen_while_held, now=self._now()):
+            self._for_watchers.put_nowait(lambda: self._watchers.release(stream_id))
+            return
         try:
             url = server.pull_url(stream.ref)
         except MediaServerError as error:

@@ -27,6 +27,8 @@ class WatchedStream:
         suspected: A single clip was suspicious: watched more closely before any detection exists.
         model: ``name@version`` of the model whose scores the detector expects.
         excused: It ended by itself (a finite file), so that no verdict is to be expected of it.
+        unseen: It is held where not even watchers see it, so that no verdict is to be expected of it until it is released.
+        shown_again_at: Unix time at which it was released from that; None if it never was.
     """
 
     live: LiveStream
@@ -44,6 +46,8 @@ class WatchedStream:
     posture: Posture = Posture.CALM
     suspected: bool = False
     excused: bool = False
+    unseen: bool = False
+    shown_again_at: float | None = None
     model: str = ""
 
     @property
@@ -52,8 +56,23 @@ class WatchedStream:
         return self.live.ref
 
     def verdict_age_s(self, now: float) -> float:
-        """Seconds since the last frame that was judged arrived, or since the stream appeared."""
-        return max(0.0, now - (self.last_arrived_at or self.first_seen_at))
+        """Seconds since the last frame that was judged arrived, or since the stream appeared, if only again."""
+        return max(0.0, now - max(self.last_arrived_at or self.first_seen_at, self.shown_again_at or 0.0))
+
+    def can_be_seen(self, *, while_held: bool, now: float) -> bool:
+        """Note whether watchers can see it now, and return it; `while_held`, whether this server shows them held streams."""
+        was_unseen, self.unseen = self.unseen, self.live.held and not while_held
+        if self.unseen:
+            self.watch_state, self.watch_reason = WatchState.STALLED, "held"
+            self.watch_detail = "nobody sees it until it is released"
+        elif was_unseen:
+            self.shown_again_at = now
+        return not self.unseen
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether verdicts are to be expected of it."""
+        return not (self.excused or self.unseen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +140,7 @@ class StreamRegistry:
     def freshness(self, stream: WatchedStream, now: float) -> Freshness:
         """Say whether a stream's last verdict is recent enough."""
         age_s = stream.verdict_age_s(now)
-        if stream.excused or age_s <= self._settings.late_after:
+        if not stream.is_awaited or age_s <= self._settings.late_after:
             return Freshness.FRESH
         return Freshness.LATE if age_s <= self._settings.blind_after else Freshness.BLIND
 
@@ -137,7 +156,7 @@ class StreamRegistry:
             if freshness is not stream.told and (stream.last_arrived_at or freshness is not Freshness.FRESH):
                 stream.told = freshness
                 changed.append(stream)
-            if not stream.excused:
+            if stream.is_awaited:
                 age_s = stream.verdict_age_s(now)
                 VERDICT_AGE.observe(age_s)
                 oldest_s = max(oldest_s, age_s)

@@ -42,6 +42,7 @@ class FakeServer:
     address_error: Exception | None = None
     can_cut: bool = True
     can_hold: bool = True
+    seen_while_held: bool = True
     holds: list[HoldAnswer] = field(default_factory=list)
     hold_commands: list[tuple[str, StreamRef, str | None]] = field(default_factory=list)
     commands: list[tuple[StreamRef, str | None]] = field(default_factory=list)
@@ -56,6 +57,7 @@ class FakeServer:
             publisher_address=False,
             gate_down_refuses=False,
             hold=self.can_hold,
+            seen_while_held=self.seen_while_held,
         )
 
     async def __aenter__(self) -> Self:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.errors import UnsafeCallRefused
-from monitor.vocabulary import StreamRef, WatchState
+from monitor.vocabulary import Freshness, StreamRef, WatchState
 from tests.fakes.media_server import live
 from tests.unit.daemon.test_keeper import keeping
 
@@ -44,3 +44,36 @@ async def test_one_that_cannot_be_read_there_is_shown_as_not_watched(tmp_path: P
         kept.server.address_error = UnsafeCallRefused("no")
         await kept.listing(replace(live(), held=True))
         assert (kept.stream().watch_state, kept.stream().watch_reason) == (WatchState.FAILED, "unsafe_call")
+
+
+async def test_one_that_nobody_sees_is_neither_watched_nor_missed_until_it_is_released(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as kept:
+        kept.server.seen_while_held = False
+        await kept.listing(live())
+        await kept.scores(0.1)
+        await kept.listing(replace(live(), held=True))
+        await kept.on.clock.advance(600)
+
+        now = kept.on.clock.now().timestamp()
+        assert kept.watchers.calls[-1] == "release"
+        assert kept.registry.freshness(kept.stream(), now) is Freshness.FRESH
+        assert (kept.stream().watch_state, kept.stream().watch_reason) == (WatchState.STALLED, "held")
+        assert not kept.watchers.watched
+
+        await kept.listing(live())
+
+        # It is given time for its first verdict, as a stream that appears is.
+        assert kept.watchers.calls[-1] == "assign rtmp://edge/live/cam1 calm"
+        assert kept.registry.freshness(kept.stream(), now) is Freshness.FRESH
+        assert kept.registry.freshness(kept.stream(), now + 600) is Freshness.BLIND
+        await kept.scores(0.1)
+        assert kept.stream().verdict_age_s(kept.on.clock.now().timestamp()) < 5
+
+
+async def test_one_that_was_held_before_the_daemon_came_is_not_missed_either(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as kept:
+        kept.server.seen_while_held = False
+        await kept.listing(replace(live(), held=True))
+
+        assert kept.watchers.calls == ["release"]
+        assert kept.registry.freshness(kept.stream(), kept.on.clock.now().timestamp() + 600) is Freshness.FRESH
