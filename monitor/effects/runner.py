@@ -25,7 +25,8 @@ from monitor.vocabulary import EffectKind, EffectOutcome
 
 _STORE_RETRY_S = 1.0
 _ENDS_REMEMBERED = 1_000
-_SEAMS = frozenset({EffectKind.PRESERVE, EffectKind.CUT, EffectKind.UNBLOCK})
+_BEGINS = frozenset({EffectKind.PRESERVE, EffectKind.CUT, EffectKind.UNBLOCK, EffectKind.HOLD, EffectKind.RELEASE})
+_ENDS = frozenset({EffectKind.CUT, EffectKind.HOLD, EffectKind.RELEASE})
 
 log = structlog.get_logger()
 
@@ -200,7 +201,7 @@ class EffectRunner:
         performer = self._performers.get(effect.kind)
         if performer is None:
             return EffectResult(EffectOutcome.FAILED, {"reason": "no_performer"})
-        if effect.kind in _SEAMS:
+        if effect.kind in _BEGINS:
             faults.reach(f"{effect.kind.value}_begun")
         try:
             result = await performer.perform(effect, incident)
@@ -213,8 +214,8 @@ class EffectRunner:
             # A defect in one performer must neither stop the others nor leave this effect without an outcome.
             log.exception("effect_crashed", effect=effect.kind.value, incident_id=incident.id)
             return EffectResult(EffectOutcome.FAILED, {"reason": "internal_error"})
-        if effect.kind is EffectKind.CUT:
-            faults.reach("cut_done")
+        if effect.kind in _ENDS:
+            faults.reach(f"{effect.kind.value}_done")
         return result
 
     async def _begin(self, effect: EffectRecord) -> tuple[bool, IncidentRecord | None]:

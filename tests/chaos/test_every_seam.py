@@ -56,6 +56,9 @@ JOURNEYS = (
     ("decision_committed", "outcome_written_before_commit", "block_ended", "alert_recorded"),
     ("effect_taken_up", "outcome_committed", "preserve_begun", "evidence_half_written", "evidence_written"),
 )
+HOLDING_JOURNEYS = (("hold_begun", "release_done"), ("hold_done", "release_begun"))
+"""On a media server that can hold; see `test_every_seam_held`."""
+
 PROTOCOL = """
 protocol: assisted
 summary: A person has two seconds.
@@ -111,7 +114,8 @@ SLACK_S = 1.5
 
 
 def test_every_point_is_on_some_journey() -> None:
-    assert Counter(point for journey in JOURNEYS for point in journey) == dict.fromkeys(faults.POINTS, 1)
+    journeys = (*JOURNEYS, *HOLDING_JOURNEYS)
+    assert Counter(point for journey in journeys for point in journey) == dict.fromkeys(faults.POINTS, 1)
 
 
 def test_nothing_dies_unless_it_is_told_to() -> None:
@@ -119,28 +123,25 @@ def test_nothing_dies_unless_it_is_told_to() -> None:
         faults.reach(point)
 
 
-class Journey:
-    """One publication, and a daemon that dies on the way."""
+class Travel:
+    """One publication on some media server, and a daemon that dies on the way."""
 
-    def __init__(self, folder: Path, nginx: ScriptedNginx, partner: Partner) -> None:
+    def __init__(
+        self, folder: Path, partner: Partner, section: dict[str, Any], protocol: str, *, decides_in: str
+    ) -> None:
         self.folder = folder
         self.partner = partner
-        self.live = True
-        self.cuts = 0
         self.away: list[tuple[float, float]] = []
-        nginx.on_stat = lambda _: stat(*(["cam1"] if self.live else []))
-        nginx.on_drop = self._drop
-        self.asked = nginx.drops
         self.port = free_port()
-        section = nginx.section().model_dump(mode="json", exclude_defaults=True)
+        self.decides_in = decides_in
         protocols = folder / "protocols"
         protocols.mkdir()
-        (protocols / "assisted.yaml").write_text(PROTOCOL)
+        (protocols / "assisted.yaml").write_text(protocol)
         copy_empty_store(folder / "data" / "livecordon.sqlite3")
         config = {
             "data_dir": "data",
             "web": {"listen": f"127.0.0.1:{self.port}"},
-            "servers": [section | {"kind": "nginx_rtmp", "list_interval": "200ms", "request_timeout": "5s"}],
+            "servers": [section | {"list_interval": "200ms", "request_timeout": "5s"}],
             "protocol": {"directory": "protocols"},
             "alerts": {"receivers": [receiver_entry(partner)]},
             "effects": {"hold_off": "1s"},
@@ -148,14 +149,6 @@ class Journey:
             "watch": {"late_after": "2m", "blind_after": "4m"},
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-
-    def _drop(self, number: int) -> bytes:
-        if "name=cam1" not in self.asked[number]:
-            # The daemon tries at its start whether it would be obeyed.
-            return http(b"0")
-        dropped, self.live = self.live, False
-        self.cuts += dropped
-        return http(b"1" if dropped else b"0")
 
     @asynccontextmanager
     async def daemon(self, die_at: str | None) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -224,7 +217,7 @@ class Journey:
                         incidents = (await answer.json())["incidents"]
                     for one in incidents:
                         place = f"{url}/{one['incident_id']}"
-                        if one["state"] == "contained":
+                        if one["state"] == self.decides_in:
                             body = {"decision": "dismiss", "why": "a film"}
                             async with client.post(f"{place}/review", json=body) as answer:
                                 await answer.read()
@@ -243,6 +236,27 @@ class Journey:
     def down_s(self, until: float) -> float:
         """Seconds, at most, in which no daemon could have done anything, before `until`: a start takes its time, too."""
         return sum(max(0.0, min(ended, until) - began) for began, ended in self.away)
+
+
+class Journey(Travel):
+    """On an nginx that does as it is told."""
+
+    def __init__(self, folder: Path, nginx: ScriptedNginx, partner: Partner) -> None:
+        section = nginx.section().model_dump(mode="json", exclude_defaults=True) | {"kind": "nginx_rtmp"}
+        super().__init__(folder, partner, section, PROTOCOL, decides_in="contained")
+        self.live = True
+        self.cuts = 0
+        nginx.on_stat = lambda _: stat(*(["cam1"] if self.live else []))
+        nginx.on_drop = self._drop
+        self.asked = nginx.drops
+
+    def _drop(self, number: int) -> bytes:
+        if "name=cam1" not in self.asked[number]:
+            # The daemon tries at its start whether it would be obeyed.
+            return http(b"0")
+        dropped, self.live = self.live, False
+        self.cuts += dropped
+        return http(b"1" if dropped else b"0")
 
 
 async def test_all_is_done_and_each_thing_once_wherever_the_daemon_dies(tmp_path: Path) -> None:
