@@ -20,7 +20,15 @@ MODEL_INFO = Info(
 
 STREAMS = Gauge("livecordon_streams", "Live streams by how recent their last verdict is.", ["freshness"])
 STREAMS_LISTED = Gauge("livecordon_streams_listed", "Live streams that a media server lists.", ["server"])
+STREAMS_EXCLUDED = Gauge(
+    "livecordon_streams_excluded", "Live streams that are not watched because the configuration says so.", ["server"]
+)
 SERVER_UP = Gauge("livecordon_server_up", "1 while the media server's control interface answers, else 0.", ["server"])
+SERVER_DEGRADED = Gauge(
+    "livecordon_server_degraded",
+    "1 while a media server answers, but with something that cannot be relied on, else 0.",
+    ["server"],
+)
 STREAMS_WITHHELD = Gauge(
     "livecordon_streams_withheld", "Streams that viewers do not see because of an incident under way.", ["how"]
 )
@@ -132,6 +140,13 @@ DECISION_TO_CONTAINED = Histogram(
     ["kind"],
     buckets=(0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 30, 60),
 )
+BARRED_LIVE = Gauge("livecordon_barred_live", "Publications of barred publishers that are live and could not be cut.")
+REMAINS = Counter(
+    "livecordon_remains_total", "Looks at what viewers may still fetch after a cut or hold.", ["server", "found"]
+)
+EMERGENCY_COMMANDS = Counter(
+    "livecordon_emergency_commands_total", "Emergency commands, run where a cut was not carried out.", ["outcome"]
+)
 PAUSED = Gauge("livecordon_paused", "1 while containment is paused, on any media server.")
 PAUSE_ENDS = Gauge("livecordon_pause_ends_timestamp_seconds", "When the last pause in force ends; 0 without one.")
 EFFECTS_PAUSED = Gauge("livecordon_effects_paused", "Holds, cuts and blocks that wait for the end of a pause.")
@@ -212,26 +227,9 @@ EFFECT_OUTCOMES = (*(outcome.value for outcome in EffectOutcome), "withdrawn")
 DELIVERY_OUTCOMES = ("delivered", "failed", "throttled", "gone", "dead")
 WITHHELD = ("held", "contained")
 ROUTES = ("direct", "waited")
+REMAINS_FOUND = ("nothing", "visible", "unknown")
 STORE_OPERATIONS = ("read", "write")
 DISK_USES = ("store", "evidence", "spool")
-
-
-SERVER_DEGRADED = Gauge(
-    "livecordon_server_degraded",
-    "1 while a media server answers, but with something that cannot be relied on, else 0.",
-    ["server"],
-)
-STREAMS_EXCLUDED = Gauge(
-    "livecordon_streams_excluded", "Live streams that are not watched because the configuration says so.", ["server"]
-)
-BARRED_LIVE = Gauge("livecordon_barred_live", "Publications of barred publishers that are live and could not be cut.")
-REMAINS_FOUND = ("nothing", "visible", "unknown")
-REMAINS = Counter(
-    "livecordon_remains_total", "Looks at what viewers may still fetch after a cut or hold.", ["server", "found"]
-)
-EMERGENCY_COMMANDS = Counter(
-    "livecordon_emergency_commands_total", "Emergency commands, run where a cut was not carried out.", ["outcome"]
-)
 
 
 def initialise() -> None:
