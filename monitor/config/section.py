@@ -81,6 +81,9 @@ class ServerSection(Section):
     """How long one request to its control interface may take."""
     insecure_control: bool = False
     """Let its control interface be used unencrypted over a network: whoever is on the way can then cut every stream."""
+    cluster: Name | None = None
+    """Servers of one cluster carry the same streams: each stream is watched once, and contained on all of them. Streams go by the
+    name of the cluster's first server, whose settings about streams count."""
     include: tuple[StreamFilter, ...] = ()
     """Only these streams are watched; all by default. A publisher whose address is not known may be any."""
     exclude: tuple[StreamFilter, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from monitor.config.clusters import leads_of
 from monitor.config.models import Config
 from monitor.daemon.discovery import Discovery
 from monitor.daemon.streams import StreamRegistry
@@ -25,6 +26,7 @@ class Containment:
     Attributes:
         registry: The live streams.
         discoveries: Who asks each media server, by its name; filled by the time of the first effect.
+        leads: By the name of each server, that of its cluster's first.
         hold_off_s: How long after a cut the encoder's return is looked out for, where the protocol does not say it.
         last_resort: Runs emergency commands.
         remains: Looks after what is left of streams.
@@ -32,6 +34,7 @@ class Containment:
 
     registry: StreamRegistry
     discoveries: Mapping[str, Discovery]
+    leads: Mapping[str, str]
     hold_off_s: float
     last_resort: LastResort
     remains: Remains
@@ -46,7 +49,14 @@ class Containment:
 
         commands = {server.name: server.emergency_command for server in config.servers if server.emergency_command}
         remains = {server.name: server.remains for server in config.servers if server.remains is not None}
-        return cls(registry, discoveries, config.effects.hold_off, LastResort(commands, live), Remains(remains))
+        return cls(
+            registry,
+            discoveries,
+            leads_of(config.servers),
+            config.effects.hold_off,
+            LastResort(commands, live),
+            Remains(remains),
+        )
 
     def is_live(self, live: LiveStream) -> bool:
         """Whether this very publication is still listed."""
@@ -78,5 +88,5 @@ class Containment:
 
     def look_again(self, server: str, for_s: float = 0.0) -> None:
         """Ask a media server at once, and then often for a while."""
-        if (discovery := self.discoveries.get(server)) is not None:
+        if (discovery := self.discoveries.get(self.leads.get(server, server))) is not None:
             discovery.hurry(for_s)

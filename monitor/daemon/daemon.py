@@ -23,7 +23,7 @@ from monitor.daemon.evidence import kept_of, kept_video_of
 from monitor.daemon.gate import Gate
 from monitor.daemon.gauges import Gauges
 from monitor.daemon.keeper import Keeper
-from monitor.daemon.media_servers import discovery_of, open_media_servers
+from monitor.daemon.media_servers import discoveries_of, open_media_servers
 from monitor.daemon.model_swap import ModelSwap
 from monitor.daemon.parts import Parts
 from monitor.daemon.people import People
@@ -221,14 +221,9 @@ class Daemon:
             web = await stack.enter_async_context(self._web_server())
             key = self._parts.enforcement.identifier.derived_key("held streams")
             self._servers.update(await open_media_servers(stack, config, gate_url=web.gate_url, key=key))
-            for section in config.servers:
-                self._discoveries[section.name] = discovery_of(
-                    section,
-                    self._servers[section.name],
-                    self._clock,
-                    self._keeper.on_listing,
-                    self._containment.is_read,
-                )
+            self._discoveries.update(
+                discoveries_of(config, self._servers, self._clock, self._keeper.on_listing, self._containment.is_read)
+            )
             await stack.enter_async_context(self._watchers)
             log.info("daemon_started", version=__version__, dry_run=config.dry_run, servers=sorted(self._servers))
             async with asyncio.TaskGroup() as group:

@@ -14,7 +14,7 @@ from monitor.clock import Clock, wait_until
 from monitor.daemon.listings import Believable, Wanted
 from monitor.errors import MediaServerError, MediaServerUnreachable
 from monitor.metrics import SERVER_DEGRADED, SERVER_UP, STREAMS_EXCLUDED, STREAMS_LISTED
-from monitor.servers.port import LiveStream, MediaServer
+from monitor.servers.port import HasMembers, LiveStream, MediaServer
 
 _HURRIED_INTERVAL_S = 0.25
 _LEAST_PAUSE_S = 0.05
@@ -147,10 +147,10 @@ class Discovery:
             return
         ours = [stream for stream in listing if self._wanted(stream)]
         live = self._believable.take(ours)
+        trouble = self.server.trouble if isinstance(self.server, HasMembers) else ""
         if self._believable.doubtful:
-            self._is(ServerState.DEGRADED, "lists_nothing")
-        else:
-            self._is(ServerState.UP, "")
+            trouble = "lists_nothing"
+        self._is(ServerState.DEGRADED if trouble else ServerState.UP, trouble)
         self.health.listed, self.health.excluded = len(ours), len(listing) - len(ours)
         STREAMS_LISTED.labels(self.server.name).set(self.health.listed)
         STREAMS_EXCLUDED.labels(self.server.name).set(self.health.excluded)

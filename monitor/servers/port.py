@@ -254,6 +254,16 @@ class HidesNames(Protocol):
         ...
 
 
+@runtime_checkable
+class HasMembers(Protocol):
+    """Several media servers that are one to everybody else; check with ``isinstance``."""
+
+    @property
+    def trouble(self) -> str:
+        """Why some member's last listing could not be had, in a word; empty if all answered."""
+        ...
+
+
 def cannot_hold() -> MediaServerRefused:
     """Return the error for `MediaServer.hold` and `MediaServer.release` on a server that has no way to hold."""
     return MediaServerRefused("this media server cannot hold a stream", reason="cannot_hold", retryable=False)
