@@ -55,6 +55,7 @@ class Outbox:
         self._clock = clock
         self._jitter = jitter
         self.on_disabled = on_disabled or _nobody_is_told
+        self._reader = Reader(database)
         self._recorder = Recorder(database, clock)
         self._lines = self._lines_to(receivers)
         self._tasks: list[asyncio.Task[None]] = []
@@ -77,6 +78,7 @@ class Outbox:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._reader.finish()
 
     def wake(self) -> None:
         """Look for due rows at once; call it after the transaction that wrote them has committed."""
@@ -99,7 +101,7 @@ class Outbox:
     def _lines_to(self, receivers: Sequence[Receiver]) -> list[Line]:
         around = Surroundings(
             self._database,
-            Reader(self._database),
+            self._reader,
             self._recorder,
             self._clock,
             self._jitter,

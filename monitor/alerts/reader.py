@@ -71,6 +71,11 @@ class Reader:
             self._looking = asyncio.create_task(self._look(), name="delivery reader")
         return await found
 
+    async def finish(self) -> None:
+        """Wait until the look that is under way is over: the store must not be closed under it."""
+        if self._looking is not None:
+            await asyncio.wait({self._looking})
+
     async def _look(self) -> None:
         while self._waiting:
             asked, self._waiting = self._waiting, []
