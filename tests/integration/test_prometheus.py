@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,17 @@ async def incident_of(daemon: RealDaemon, name: str, *states: str) -> Any:
     return await eventually(look, deadline_s=DEADLINE_S, interval_s=0.1)
 
 
+async def complaints(exposition: str) -> str:
+    """Return what Prometheus's own tool finds wrong with names, units and help."""
+    # The library adds these itself.
+    lines = [line for line in exposition.splitlines() if "_created" not in line and "python_gc" not in line]
+    tool = await asyncio.create_subprocess_exec(
+        *("promtool", "check", "metrics"), stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await tool.communicate("\n".join([*lines, ""]).encode())
+    return said.decode()
+
+
 async def test_every_query_of_the_dashboard_has_an_answer_while_the_daemon_is_at_work(
     tmp_path: Path, brawl: Path, calm: Path
 ) -> None:
@@ -116,10 +128,17 @@ async def test_every_query_of_the_dashboard_has_an_answer_while_the_daemon_is_at
             assert await prometheus.values(count) == [1.0]
         assert await prometheus.values('livecordon_detection_to_contained_seconds_sum{route="waited"}') > [10.0]
 
+        # The daemon's own page says the same.
+        page = await daemon.text("/status")
+        numbers = dict(re.findall(r"<dt>(.*?)</dt><dd>(?:<span.*?</span>)?(.*?)</dd>", page))
+        assert (numbers["taken off the air at once"], numbers["cuts and holds"]) == ("1", "2")
+        assert page.count("<polyline") > 10
+
         groups = (await prometheus.ask("rules"))["groups"]
         assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
         alerts = {one["labels"]["alertname"] for one in (await prometheus.ask("alerts"))["alerts"]}
         assert "LivecordonWatchdog" in alerts
+        assert await complaints(await daemon.text("/metrics")) == ""
         assert alerts.isdisjoint(
             {"LivecordonDown", "LivecordonCutFailed", "LivecordonStoreFailing", "LivecordonClockSkew"}
         )
