@@ -369,6 +369,7 @@ class Daemon:
     ) -> None:
         while not await self._watchers.wait_ready(self._parts.watch.ready_timeout_s):
             log.error("no_watcher_ready", waited_s=self._parts.watch.ready_timeout_s)
+        self._vitals.started = True
         notifier.notify("READY=1")
         self._reload.begin()
         log.info("daemon_ready", model=self._watchers.model)

@@ -39,6 +39,7 @@ class Vitals:
         classifier_trouble: Reason word of a remote classifier that does not answer as it should; empty if none.
         classifier_lost: The same, where no fallback scores in its place.
         fallback: ``name@version`` of the model that scores in the place of the remote one; empty if none does.
+        started: Everything listens, and a watcher has loaded the model, once.
         draining: The daemon is shutting down.
     """
 
@@ -51,6 +52,7 @@ class Vitals:
     classifier_trouble: str = ""
     classifier_lost: str = ""
     fallback: str = ""
+    started: bool = False
     draining: bool = False
 
 
@@ -159,6 +161,16 @@ class MemoryView:
             ),
             *self._pauses(),
             Check("draining", not vitals.draining, "shutting down" if vitals.draining else ""),
+        ]
+
+    def started(self) -> Sequence[Check]:
+        """Return the checks of the start: it came to where the first watcher scores."""
+        done = self._vitals.started
+        return [
+            # Nobody could ask before these held.
+            Check("configuration", ok=True),
+            Check("store", ok=True, detail="opened and migrated"),
+            Check("watcher", done, "" if done else "no watcher has loaded the model yet"),
         ]
 
     def _pauses(self) -> list[Check]:

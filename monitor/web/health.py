@@ -33,6 +33,11 @@ async def ready(request: web.Request) -> web.Response:
     return _report(request, request.app[keys.DAEMON].ready, "ready")
 
 
+async def started(request: web.Request) -> web.Response:
+    """Answer 200 once the daemon has started, whatever fails later; before that 503."""
+    return _report(request, request.app[keys.DAEMON].started, "started")
+
+
 def _report(request: web.Request, ask: Callable[[], Sequence[Check]], word: str) -> web.Response:
     try:
         checks = ask()
@@ -71,5 +76,6 @@ ROUTES = (
     Route("GET", "/livez", live, Area.HEALTH, None),
     Route("GET", "/healthz", live, Area.HEALTH, None),
     Route("GET", "/readyz", ready, Area.HEALTH, None),
+    Route("GET", "/startupz", started, Area.HEALTH, None),
     Route("GET", "/metrics", metrics, Area.HEALTH, Role.VIEWER),
 )

@@ -316,6 +316,10 @@ class DaemonView(Protocol):
         """Return the checks of readiness: model warm, store writable, servers answering, not draining."""
         ...
 
+    def started(self) -> Sequence[Check]:
+        """Return the checks of the start; once all of them hold, they hold for as long as the daemon runs."""
+        ...
+
     @property
     def revision(self) -> int:
         """Grows with every change that a page would show."""

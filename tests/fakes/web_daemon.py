@@ -142,6 +142,7 @@ class FakeDaemon:
         self.server_views: list[ServerView] = [ServerView("studio", "nginx_rtmp", True, "", False, 1)]
         self.threshold_views: list[ThresholdView] = []
         self.live_checks: list[Check] = [Check("event_loop", ok=True, detail="0.4 ms late")]
+        self.started_checks: list[Check] = [Check("watcher", ok=True)]
         self.ready_checks: list[Check] = [Check("model", ok=True), Check("store", ok=True, detail="written 1 s ago")]
         self.details: dict[str, IncidentDetail] = {}
         self.block_views: list[BlockView] = []
@@ -181,6 +182,9 @@ class FakeDaemon:
 
     def ready(self) -> Sequence[Check]:
         return self.ready_checks
+
+    def started(self) -> Sequence[Check]:
+        return self.started_checks
 
     @property
     def revision(self) -> int:

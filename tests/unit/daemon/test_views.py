@@ -111,6 +111,14 @@ async def test_readiness_names_what_is_missing(viewing: Viewing) -> None:
     assert viewing.failing() == ["model", "watchers", "store", "draining"]
 
 
+async def test_what_has_started_stays_started(viewing: Viewing) -> None:
+    assert [check.name for check in viewing.view.started() if not check.ok] == ["watcher"]
+    viewing.vitals.started = True
+    viewing.vitals.watchers_ready = 0
+    viewing.vitals.draining = True
+    assert all(check.ok for check in viewing.view.started())
+
+
 async def test_liveness_depends_on_the_main_loop_alone(viewing: Viewing) -> None:
     viewing.vitals.store_ok = False
     assert all(check.ok for check in viewing.view.live())

@@ -252,7 +252,7 @@ def test_every_event_type_is_documented() -> None:
 def test_no_page_names_a_route_that_does_not_exist() -> None:
     routes = {route.path for route in (*MAIN_ROUTES, *gate.ROUTES)}
     shapes = [re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(route))) for route in routes]
-    own = r"/(?:api/v1|gate|incidents|blocks|livez|readyz|healthz|metrics|events|fragments)\b[a-z0-9_{}/$-]*"
+    own = r"/(?:api/v1|gate|incidents|blocks|livez|readyz|startupz|healthz|metrics|events|fragments)\b[a-z0-9_{}/$-]*"
     wrong = {
         (page, path)
         for page, text in pages_of_text().items()

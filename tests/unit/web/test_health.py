@@ -31,6 +31,17 @@ async def test_liveness_follows_its_checks(
         assert (reply.status, await reply.text()) == (503, "not live\n")
 
 
+async def test_the_start_is_told_apart_from_readiness(
+    open_web: WebServer, daemon: FakeDaemon, http: aiohttp.ClientSession
+) -> None:
+    daemon.ready_checks = [Check("store", ok=False)]
+    async with http.get(open_web.url + "/startupz") as reply:
+        assert (reply.status, await reply.text()) == (200, "started\n")
+    daemon.started_checks = [Check("watcher", ok=False, detail="no model yet")]
+    async with http.get(open_web.url + "/startupz?verbose") as reply:
+        assert (reply.status, await reply.text()) == (503, "not started\n[-] watcher: no model yet\n")
+
+
 async def test_readiness_lists_its_checks_when_asked(
     open_web: WebServer, daemon: FakeDaemon, http: aiohttp.ClientSession
 ) -> None:
