@@ -129,10 +129,13 @@ async def test_every_query_of_the_dashboard_has_an_answer_while_the_daemon_is_at
         assert await prometheus.values('livecordon_detection_to_contained_seconds_sum{route="waited"}') > [10.0]
 
         # The daemon's own page says the same.
-        page = await daemon.text("/status")
+        async def drawn() -> str:
+            shown = await daemon.text("/status")
+            return shown if shown.count("<polyline") > 10 else ""
+
+        page = await eventually(drawn, deadline_s=30, interval_s=1)
         numbers = dict(re.findall(r"<dt>(.*?)</dt><dd>(?:<span.*?</span>)?(.*?)</dd>", page))
         assert (numbers["taken off the air at once"], numbers["cuts and holds"]) == ("1", "2")
-        assert page.count("<polyline") > 10
 
         groups = (await prometheus.ask("rules"))["groups"]
         assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
