@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import jinja2
+import structlog
 from markupsafe import Markup
 from prometheus_client import REGISTRY
 from prometheus_client.registry import Collector
@@ -17,6 +18,8 @@ from prometheus_client.registry import Collector
 from monitor.clock import Clock
 from monitor.web.charts import ROWS, Chart, Tile
 from monitor.web.readings import Reading, Series, read
+
+_log = structlog.get_logger()
 
 EVERY_S: Final = 20.0
 LOOKS: Final = 180
@@ -100,7 +103,10 @@ class History:
 
     async def _keep_looking(self) -> None:
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 - a page that is not up to date must not end anything else
+                _log.exception("status_not_measured")
             await asyncio.sleep(EVERY_S)
 
     def _render(self, environment: jinja2.Environment, now_s: float) -> Markup:

@@ -168,6 +168,19 @@ async def test_looking_and_drawing_hold_up_nobody_and_are_done_once_for_all(envi
     assert threading.main_thread() not in held.threads
 
 
+async def test_a_defect_in_what_is_measured_ends_nothing() -> None:
+    class Broken(Collector):
+        asked = threading.Event()
+
+        @override
+        def collect(self) -> Sequence[Metric]:
+            self.asked.set()
+            raise ZeroDivisionError
+
+    async with History(SteppedClock(), Broken()).running():
+        assert await asyncio.to_thread(Broken.asked.wait, 10)
+
+
 async def test_the_page_has_the_rows_of_the_dashboard(open_web: WebServer, http: aiohttp.ClientSession) -> None:
     metrics.initialise()
     for path in ("/status", "/fragments/status"):
