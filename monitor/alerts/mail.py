@@ -144,7 +144,7 @@ class Mailbox:
         plain = server.encryption == "none"
         client = aiosmtplib.SMTP(
             hostname=server.host,
-            sock=await _connected(server),
+            sock=await connected(server),
             use_tls=server.encryption == "implicit",
             start_tls=not plain and server.encryption == "starttls",
             tls_context=None if plain else server.tls or ssl.create_default_context(),
@@ -161,7 +161,7 @@ class Mailbox:
                 log.warning("mail_refused_for_some", receiver=self.name, addresses=len(refused))
 
 
-async def _connected(server: MailServer) -> socket.socket:
+async def connected(server: MailServer) -> socket.socket:
     """Return a connection to an address that the server may have: the one that was checked, and no other."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from monitor.redact import redact_text
 if TYPE_CHECKING:
     from monitor.config.loading import LoadedConfig
     from monitor.config.servers import AnyServer
+    from monitor.servers.port import MediaServer
 
 
 @click.command()
@@ -41,13 +42,13 @@ def check(config_file: Path | None, *, no_probe: bool) -> int:
         problems += failure.problems
     else:
         warnings += loaded.warnings()
-        problems += _problems_of(_check_protocols, loaded)
-        problems += _problems_of(_check_model, loaded)
+        problems += problems_of(check_protocols, loaded)
+        problems += problems_of(check_model, loaded)
         if not no_probe:
             found_problems, found_warnings = asyncio.run(_probe_all(loaded))
             problems += found_problems
             warnings += found_warnings
-            warnings += _occupied_ports(loaded)
+            warnings += occupied_ports(loaded)
     for problem in problems:
         click.echo(str(problem), err=True)
     for warning in warnings:
@@ -62,7 +63,8 @@ def _summary(problems: int, warnings: int) -> str:
     return f"ok, {warnings} warning{'s' * (warnings != 1)}" if warnings else "ok"
 
 
-def _problems_of(look: Callable[[LoadedConfig], None], loaded: LoadedConfig) -> tuple[Problem, ...]:
+def problems_of(look: Callable[[LoadedConfig], None], loaded: LoadedConfig) -> tuple[Problem, ...]:
+    """Return what `look` complains of."""
     try:
         look(loaded)
     except ProblemsError as failure:
@@ -70,7 +72,12 @@ def _problems_of(look: Callable[[LoadedConfig], None], loaded: LoadedConfig) -> 
     return ()
 
 
-def _check_protocols(loaded: LoadedConfig) -> None:
+def check_protocols(loaded: LoadedConfig) -> None:
+    """Read every protocol, and choose those that the configuration names.
+
+    Raises:
+        ProblemsError: a file is wrong, or a protocol is missing.
+    """
     from monitor.daemon.protocols import choose_protocols  # noqa: PLC0415 - keeps `--help` fast
     from monitor.incidents.library import load_protocol_templates  # noqa: PLC0415
     from monitor.shipped import protocols_dir  # noqa: PLC0415
@@ -78,7 +85,12 @@ def _check_protocols(loaded: LoadedConfig) -> None:
     choose_protocols(loaded, load_protocol_templates(loaded.config.protocol.directory or protocols_dir()), None)
 
 
-def _check_model(loaded: LoadedConfig) -> None:
+def check_model(loaded: LoadedConfig) -> None:
+    """Load the model that the configuration names and run its self-test, as a watcher would.
+
+    Raises:
+        ProblemsError: there is none, it is refused, or it does not run.
+    """
     from monitor.classify.onnx_classifier import OnnxClassifier  # noqa: PLC0415 - onnxruntime takes a while
     from monitor.daemon.model import chosen_package  # noqa: PLC0415
     from monitor.daemon.remote import remote_settings  # noqa: PLC0415
@@ -102,14 +114,13 @@ async def _probe_all(loaded: LoadedConfig) -> tuple[list[Problem], list[Problem]
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for index, server in enumerate(loaded.config.servers):
-        if _relay_to_run(server) is not None:
+        if relay_to_run(server) is not None:
             continue
         try:
-            found = await _probe(server, loaded)
+            async with opened(server, loaded) as asked:
+                found = await asked.probe()
         except MediaServerError as failure:
-            problems.append(
-                loaded.problem(("servers", index), _words(failure), "is it running, and the address right?")
-            )
+            problems.append(loaded.problem(("servers", index), words(failure), "is it running, and the address right?"))
         except ProblemsError as failure:
             problems += failure.problems
         else:
@@ -117,33 +128,34 @@ async def _probe_all(loaded: LoadedConfig) -> tuple[list[Problem], list[Problem]
     return problems, warnings
 
 
-def _relay_to_run(server: AnyServer) -> str | None:
+def relay_to_run(server: AnyServer) -> str | None:
     """Return the address of the relay that the daemon itself will run, where this entry is one."""
     from monitor.config.servers import EmbeddedServer  # noqa: PLC0415 - keeps `--help` fast
 
     return server.url if isinstance(server, EmbeddedServer) and server.serve else None
 
 
-async def _probe(section: AnyServer, loaded: LoadedConfig) -> tuple[str, ...]:
+def opened(section: AnyServer, loaded: LoadedConfig) -> AbstractAsyncContextManager[MediaServer]:
+    """Return the media server of an entry, to be entered."""
     from monitor.servers.factory import build_server  # noqa: PLC0415 - keeps `--help` fast
 
     web = loaded.config.web
-    async with build_server(section, gate_url=f"http://{web.gate_listen or web.listen}/gate/{section.name}") as server:
-        return await server.probe()
+    return build_server(section, gate_url=f"http://{web.gate_listen or web.listen}/gate/{section.name}")
 
 
-def _words(failure: LivecordonError) -> str:
+def words(failure: LivecordonError) -> str:
+    """Return what went wrong in one line without secrets."""
     return redact_text(str(failure)).replace("\n", " ")
 
 
-def _occupied_ports(loaded: LoadedConfig) -> Iterator[Problem]:
+def occupied_ports(loaded: LoadedConfig) -> Iterator[Problem]:
     """A port that is taken is no mistake where Livecordon itself is running already."""
     config = loaded.config
     wanted: list[tuple[tuple[str | int, ...], str]] = [(("web", "listen"), config.web.listen)]
     if config.web.gate_listen is not None:
         wanted.append((("web", "gate_listen"), config.web.gate_listen))
     for index, server in enumerate(config.servers):
-        if (relay := _relay_to_run(server)) is not None:
+        if (relay := relay_to_run(server)) is not None:
             parts = urlsplit(relay)
             wanted.append((("servers", index, "url"), f"{parts.hostname}:{parts.port or 80}"))
     for path, listen in wanted:

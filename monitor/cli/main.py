@@ -62,6 +62,9 @@ COMMANDS: Final[dict[str, Lazy]] = {
         "Run a protocol on a live stream of the running daemon, for practice.",
     ),
     "check": Lazy("monitor.cli.check:check", "Check configuration, protocols, model and media servers."),
+    "doctor": Lazy(
+        "monitor.cli.doctor:doctor", "Say what is wrong on this machine, and how to mend it, one line each."
+    ),
     "models": Lazy("monitor.cli.models:models", "List, show, check and draft model packages."),
     "pause": Lazy("monitor.cli.quiet:pause", "Stop containing for a while; watching, alerts and reviews go on."),
     "resume": Lazy("monitor.cli.quiet:resume", "End pauses: contain again."),
