@@ -164,6 +164,17 @@ REVIEW_SECONDS = Histogram(
     ["decision"],
     buckets=(5, 10, 20, 30, 45, 60, 90, 120, 300, 600, 1800, 3600, 14400, 86400),
 )
+ACKNOWLEDGEMENTS = Counter(
+    "livecordon_acknowledgements_total", "Incidents that somebody said they are on, by the way they said so.", ["via"]
+)
+ACKNOWLEDGE_SECONDS = Histogram(
+    "livecordon_acknowledge_seconds",
+    "From the beginning of an incident to somebody saying that they are on it.",
+    buckets=(5, 10, 20, 30, 45, 60, 90, 120, 300, 600, 1800, 3600, 14400, 86400),
+)
+REMINDERS = Counter(
+    "livecordon_reminders_total", "Alerts sent again because nobody had said that they are on it.", ["receiver"]
+)
 AUDIT_ENTRIES = Gauge("livecordon_audit_entries", "Number of the newest entry of the audit log.")
 AUDIT_HEAD_MISSING = Counter(
     "livecordon_audit_head_missing_total", "Starts that found entries of the audit log gone since the last stop."

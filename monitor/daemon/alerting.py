@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID, uuid5
@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.alerts.events import IncidentSnapshot, compose, compose_receiver_disabled
+from monitor.alerts.routing import Routing, Subject
 from monitor.config.people import ResponderGroup
 from monitor.daemon.views import utc
 from monitor.effects.restraint import Restraints
@@ -27,9 +28,6 @@ _IDS: Final = UUID("0a6f2c0e-3c0b-5a38-8f0e-6a5d0f3c9b17")
 WITHDRAWALS: Final = frozenset({AlertEvent.DISMISSED, AlertEvent.RELEASED})
 """What takes back earlier alerts: goes to everybody who got one, whatever their routing says."""
 
-USUAL: Final = frozenset(AlertEvent) - {AlertEvent.REVIEW_OVERDUE}
-"""What a receiver is told that names no events."""
-
 
 @dataclass(slots=True)
 class Alerting:
@@ -40,20 +38,20 @@ class Alerting:
         receivers: Names of all receivers.
         secret_name_servers: Media servers whose stream names are keys, and are told to nobody.
         page_url: Where people reach the console, or None.
-        events: By receiver, the only alerts that it gets; all the usual ones where it is absent.
+        routing: Says who is told of what; everybody of the usual things by default.
         restraints: Says what is silenced and paused; None if nothing ever is.
         policies: What incidents come under.
-        on_call: Receivers that reach the operator's own people, in any group of responders.
+        acknowledged_at: Says since when somebody is on an incident.
     """
 
     source: str
     receivers: Sequence[str]
     secret_name_servers: frozenset[str]
     page_url: str | None
-    events: Mapping[str, Collection[str]] = field(default_factory=dict)
+    routing: Routing = field(default_factory=lambda: Routing({}))
     restraints: Restraints | None = None
     policies: Policies = field(default_factory=Policies)
-    on_call: frozenset[str] = frozenset()
+    acknowledged_at: Callable[[str], float | None] = lambda _incident_id: None
 
     async def enqueue(
         self, connection: AsyncConnection, effect: EffectRecord, incident: IncidentRecord, reason: Reason
@@ -66,7 +64,7 @@ class Alerting:
         kind = AlertEvent(str(effect.parameters["event"]))
         earlier = await told(connection, incident.id)
         silence = None if self.restraints is None else self.restraints.silence_on(incident.ref)
-        receivers = self._routed(kind)
+        receivers = self._routed(kind, incident, earlier, at=effect.requested_at)
         if silence is not None and kind is not AlertEvent.CONTAINED:
             if receivers:
                 ALERTS_SILENCED.inc()
@@ -82,6 +80,10 @@ class Alerting:
             receivers = []
         if kind in WITHDRAWALS:
             receivers = [name for name in self.receivers if name in receivers or name in earlier]
+        elif kind is AlertEvent.CLOSED:
+            # Whoever keeps an incident open until told of its end is told even in a silence.
+            ending = {name for name in earlier if self.routing.route(name).follows}
+            receivers = [name for name in self.receivers if name in receivers or name in ending]
         event = compose(
             kind,
             self._snapshot(incident, reason),
@@ -98,7 +100,7 @@ class Alerting:
         if self.restraints is not None and self.restraints.silence_on(incident.ref) is not None:
             ALERTS_SILENCED.inc()
             return
-        wanted = {*group.receivers, *(name for name, events in self.events.items() if "review_overdue" in events)}
+        wanted = {*group.receivers, *self.routing.asking_for("review_overdue")}
         event = compose(
             AlertEvent.REVIEW_OVERDUE,
             self._snapshot(incident, Reason.DEADLINE_PASSED, group=group.name),
@@ -107,6 +109,35 @@ class Alerting:
             event_id=str(uuid5(_IDS, f"{incident.id}/overdue/{incident.sequence}/{step}")),
         )
         await enqueue(connection, event, self._known(wanted), at=at)
+
+    async def tell_acknowledged(self, connection: AsyncConnection, incident: IncidentRecord, *, at: float) -> None:
+        """Tell whoever was alerted that somebody is on it; see `monitor.daemon.acknowledging.AcknowledgedAlerts`."""
+        earlier = await told(connection, incident.id)
+        kind = AlertEvent.ACKNOWLEDGED
+        event = compose(
+            kind,
+            self._snapshot(incident, Reason.NO_TRANSITION),
+            source=self.source,
+            event_id=str(uuid5(_IDS, f"{incident.id}/acknowledged")),
+        )
+        wanted = [name for name in self._routed(kind, incident, earlier, at=at) if name in earlier]
+        await enqueue(connection, event, wanted, at=at)
+
+    async def tell_again(
+        self, connection: AsyncConnection, incident: IncidentRecord, receiver: str, *, since: float, at: float
+    ) -> bool:
+        """Remind one receiver of an incident that nobody has acknowledged; see `monitor.daemon.reminding.Reminder`."""
+        if self.restraints is not None and self.restraints.silence_on(incident.ref) is not None:
+            ALERTS_SILENCED.inc()
+            return False
+        event = compose(
+            AlertEvent.UPDATED,
+            self._snapshot(incident, Reason.NO_TRANSITION),
+            source=self.source,
+            priority=Priority.CRISIS,
+            event_id=str(uuid5(_IDS, f"{incident.id}/again/{receiver}/{since}")),
+        )
+        return await enqueue(connection, event, self._known([receiver]), at=at) > 0
 
     async def tell_released(self, connection: AsyncConnection, incident: IncidentRecord, *, at: float) -> None:
         """Tell everybody who was alerted that a block of a closed incident was lifted by hand."""
@@ -120,7 +151,7 @@ class Alerting:
 
     async def tell_disabled(self, connection: AsyncConnection, receiver: str, cancelled: int, at: float) -> None:
         """Tell the operator's people that a receiver answered 410; see `monitor.alerts.line.OnDisabled`."""
-        wanted = self.on_call | {name for name, events in self.events.items() if "receiver_disabled" in events}
+        wanted = self.routing.responders | self.routing.asking_for("receiver_disabled")
         event = compose_receiver_disabled(
             receiver,
             cancelled=cancelled,
@@ -135,8 +166,10 @@ class Alerting:
             connection, at=at, actor="daemon", action="receiver_disabled", incident_id=None, detail=detail
         )
 
-    def _routed(self, kind: AlertEvent) -> list[str]:
-        return [name for name in self.receivers if kind.value in (self.events.get(name) or USUAL)]
+    def _routed(self, kind: AlertEvent, incident: IncidentRecord, earlier: Collection[str], *, at: float) -> list[str]:
+        severities = [Severity.from_word(word) for word in incident.severities.values()]
+        subject = Subject(incident.server, max(severities, default=Severity.NONE), incident.label, utc(at))
+        return self.routing.chosen(kind, subject, self.receivers, earlier)
 
     def _known(self, names: Iterable[str]) -> list[str]:
         wanted = set(names)
@@ -146,6 +179,7 @@ class Alerting:
         named = incident.server not in self.secret_name_servers
         severities = [Severity.from_word(word) for word in incident.severities.values()]
         pause = None if self.restraints is None else self.restraints.pause_on(incident.server)
+        acknowledged_at = self.acknowledged_at(incident.id)
         return IncidentSnapshot(
             incident_id=incident.id,
             sequence=incident.sequence,
@@ -166,5 +200,6 @@ class Alerting:
             page_link=None if self.page_url is None else f"{self.page_url.rstrip('/')}/incidents/{incident.id}",
             paused_until=None if pause is None else utc(pause.until),
             responder_group=group,
+            acknowledged_at=None if acknowledged_at is None else utc(acknowledged_at),
             policy=self.policies.get(incident.policy),
         )

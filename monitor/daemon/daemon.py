@@ -343,6 +343,7 @@ class Daemon:
             blocks=blocks,
             quiet=self._people.quiet,
             deliveries=Deliveries(self._database, self._outbox, self._clock),
+            acknowledgements=self._people.acknowledging,
             drills=Drills(self._registry, self._servers, self._engine, self._parts),
             gate=Gate(
                 self._servers, self._blocks, self._dry_run_servers, self._containment.on_publish, is_sure=self._is_sure

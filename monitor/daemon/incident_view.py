@@ -13,6 +13,7 @@ from monitor.evidence.package import PackageSummary
 from monitor.incidents.engine import IncidentEngine
 from monitor.policies import Policies
 from monitor.protocol.decision import Reason
+from monitor.store.acknowledgements import AcknowledgementRecord
 from monitor.store.audit import AuditEntry
 from monitor.store.effects import PENDING, EffectRecord
 from monitor.store.incidents import IncidentRecord
@@ -21,6 +22,7 @@ from monitor.vocabulary import AlertEvent, EffectOutcome, ReviewDecision, Review
 from monitor.web.enforcement_values import PolicyView, ReportView
 from monitor.web.people_port import Standing
 from monitor.web.port import (
+    AcknowledgedView,
     DeliveryState,
     DeliveryView,
     EffectView,
@@ -35,7 +37,11 @@ _NO_POLICIES = Policies()
 
 
 def incident_view(
-    record: IncidentRecord, title: str, engine: IncidentEngine, policies: Policies = _NO_POLICIES
+    record: IncidentRecord,
+    title: str,
+    engine: IncidentEngine,
+    policies: Policies = _NO_POLICIES,
+    acknowledged: AcknowledgementRecord | None = None,
 ) -> IncidentView:
     """Return one incident as a list shows it."""
     review = None
@@ -50,6 +56,9 @@ def incident_view(
     severities = [Severity.from_word(word) for word in record.severities.values()]
     return IncidentView(
         incident_id=record.id,
+        acknowledged=None
+        if acknowledged is None
+        else AcknowledgedView(acknowledged.by, utc(acknowledged.at), acknowledged.via),
         stream_id=record.ref.stream_id,
         server=record.server,
         title=title,
@@ -162,6 +171,8 @@ def _noted(entry: AuditEntry) -> str:
             return f"{detail['effect']} waits: containment is paused by {detail['by']} until {utc(detail['until']):%H:%M:%S}"
         case "alert_silenced":
             return f"the alert {detail['event']!r} was not sent: silenced by {detail['by']}"
+        case "acknowledged":
+            return f"somebody is on it (said through {detail['via']})"
         case "review_overdue":
             return f"passed on to {detail['group']}"
         case _:

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from monitor import shipped
+from monitor.alerts.links import Links
 from monitor.alerts.port import Receiver
 from monitor.alerts.receivers import build_receivers
 from monitor.classify.package import ModelPackage
@@ -42,6 +43,7 @@ class Parts:
     rules: Mapping[str, DetectionRule]
     policies: Mapping[str, ServerPolicy]
     receivers: tuple[Receiver, ...]
+    links: Links
     web: WebSettings
     watch: WatchSettings
     store: Path | URL
@@ -63,19 +65,22 @@ def build_parts(loaded: LoadedConfig, environ: Mapping[str, str]) -> Parts:
     config = loaded.config
     package = chosen_package(loaded)
     templates = load_protocol_templates(config.protocol.directory or shipped.protocols_dir())
+    enforcement = enforcement_of(loaded, environ)
+    links = Links(enforcement.identifier.derived_key("acknowledgements"), config.alerts.page_url)
     return Parts(
         config=config,
         package=package,
         shadow=chosen_shadow(loaded, package),
         rules=rules_for(config.detection, package),
         policies=_policies(loaded, templates, package),
-        receivers=build_receivers(config.alerts.receivers, environ, config_file=str(loaded.file)),
+        receivers=build_receivers(config.alerts.receivers, environ, config_file=str(loaded.file), links=links),
+        links=links,
         web=WebSettings.from_config(config.web, lambda secret: resolve_secret(secret, environ).get_secret_value()),
         watch=replace(
             watch_settings(config.watch), spool=config.spool_directory, remote=remote_settings(loaded, package, environ)
         ),
         store=store_place(loaded, environ),
-        enforcement=enforcement_of(loaded, environ),
+        enforcement=enforcement,
     )
 
 

@@ -8,13 +8,16 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.alerts.port import Receiver
+from monitor.alerts.pagerduty import PagerDuty
+from monitor.alerts.routing import Routing
 from monitor.clock import Clock
+from monitor.daemon.acknowledging import Acknowledging
 from monitor.daemon.alerting import Alerting
 from monitor.daemon.auditing import Auditing
 from monitor.daemon.ladder import Ladder
 from monitor.daemon.parts import Parts
 from monitor.daemon.quiet import Quiet
+from monitor.daemon.reminding import Reminding
 from monitor.effects.decided import DecidedEffects
 from monitor.effects.pausable import PausablePerformer
 from monitor.effects.port import Performer
@@ -32,6 +35,7 @@ class People:
     Attributes:
         restraints: What is paused and silenced.
         alerting: Writes alerts.
+        acknowledging: Takes acknowledgements.
         quiet: Pauses and silences, for the web layer.
         decided: Writes the rows of effects.
         auditing: Keeps the audit log's head.
@@ -69,8 +73,10 @@ class People:
             restraints=self.restraints,
             policies=parts.enforcement.policies,
         )
-        self._groups = config.responders.groups
-        self._use_receivers(parts.receivers)
+        self.acknowledging = Acknowledging(database, self.alerting, clock)
+        self.acknowledging.on_change = on_change
+        self.alerting.acknowledged_at = self.acknowledging.at
+        self._use_receivers(parts)
         self.decided = DecidedEffects(self.alerting, guard_s, self.restraints.is_paused, striking)
         self.quiet = Quiet(
             database, self.restraints, clock, longest_s=config.responders.longest_silence, on_change=on_change
@@ -78,11 +84,23 @@ class People:
         self.auditing = Auditing(database, config.data_dir, clock)
         self._engine: IncidentEngine | None = None
         self._ladder: Ladder | None = None
+        self._reminding: Reminding | None = None
 
     def attach(self, engine: IncidentEngine) -> None:
         """Follow this engine's incidents."""
         self._engine = engine
-        self._ladder = Ladder(self._database, engine, self.alerting, self._clock, self._groups)
+        routing = self.alerting.routing
+        self._ladder = Ladder(
+            self._database, engine, self.alerting, self._clock, routing=routing, answers=self.acknowledging
+        )
+        self._reminding = Reminding(
+            self._database,
+            engine,
+            self.alerting,
+            self._clock,
+            acknowledging=self.acknowledging,
+            routing=routing,
+        )
 
     def pausable(self, inner: Performer) -> PausablePerformer:
         """Return a performer that rests while containment is paused."""
@@ -97,32 +115,40 @@ class People:
             StoreError: the store cannot be read.
         """
         await self.quiet.load()
+        await self.acknowledging.load()
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Return what is to run for as long as the daemon does; `attach` first."""
         assert self._ladder is not None  # noqa: S101 - see above
-        return (self.quiet.run(), self._ladder.run(), self.auditing.run())
+        assert self._reminding is not None  # noqa: S101
+        return (self.quiet.run(), self._ladder.run(), self._reminding.run(), self.auditing.run())
 
     def changed(self) -> None:
         """Look at incidents again; call it after each commit."""
         if self._ladder is not None:
             self._ladder.wake()
+        if self._reminding is not None:
+            self._reminding.wake()
 
     def use(self, parts: Parts) -> None:
         """Tell people as this configuration says, from now on."""
         config = parts.config
         self.alerting.source = config.alerts.source
         self.alerting.page_url = config.alerts.page_url
-        self._groups = config.responders.groups
-        self._use_receivers(parts.receivers)
+        self._use_receivers(parts)
         self.quiet.longest_s = config.responders.longest_silence
         if self._ladder is not None:
-            self._ladder.use_groups(self._groups)
+            self._ladder.use(self.alerting.routing)
+        if self._reminding is not None:
+            self._reminding.use(self.alerting.routing)
 
-    def _use_receivers(self, receivers: Sequence[Receiver]) -> None:
-        self.alerting.receivers = tuple(receiver.name for receiver in receivers)
-        self.alerting.events = {receiver.name: receiver.events for receiver in receivers if receiver.events}
-        self.alerting.on_call = frozenset(name for group in self._groups for name in group.receivers)
+    def _use_receivers(self, parts: Parts) -> None:
+        self.alerting.receivers = tuple(receiver.name for receiver in parts.receivers)
+        self.alerting.routing = Routing.of(parts.config.alerts.receivers, parts.config.responders.groups)
+        self.acknowledging.links = parts.links
+        self.acknowledging.webhook_secrets = {
+            receiver.name: receiver.webhook_secrets for receiver in parts.receivers if isinstance(receiver, PagerDuty)
+        }
 
     async def _wants(self, effect: EffectRecord) -> bool:
         """Whether an effect's incident is open, has not asked for the same thing again, and has not withdrawn it."""

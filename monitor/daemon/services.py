@@ -27,11 +27,13 @@ from monitor.metrics import REVIEW_SECONDS
 from monitor.policies import Policies
 from monitor.protocol.decision import Reason
 from monitor.protocol.events import Reviewed
-from monitor.store import audit, blocks, reports, strikes
+from monitor.store import acknowledgements, audit, blocks, reports, strikes
 from monitor.store import effects as effect_rows
 from monitor.store import incidents as incident_rows
+from monitor.store.acknowledgements import AcknowledgementRecord
 from monitor.store.blocks import BlockRecord
 from monitor.store.database import Database
+from monitor.store.incidents import IncidentRecord
 from monitor.store.strikes import StrikeRecord
 from monitor.store.tables import delivery
 from monitor.vocabulary import ReviewDecision, ReviewReason, StreamRef
@@ -68,7 +70,8 @@ class Incidents:
             if after is not None and below is None:
                 return []
             records = await incident_rows.newest(connection, limit=limit, open_only=open_only, below=below)
-        return [incident_view(record, self.title(record.ref), self.engine, self.policies) for record in records]
+            answered = await acknowledgements.of_incidents(connection, [record.id for record in records])
+        return [self._view(record, answered.get(record.id)) for record in records]
 
     async def incident(self, incident_id: str) -> IncidentDetail | None:
         """Return one incident with its history; see the port."""
@@ -76,6 +79,7 @@ class Incidents:
             record = await incident_rows.load(connection, incident_id)
             if record is None:
                 return None
+            answered = await acknowledgements.of_incidents(connection, [incident_id])
             log = await audit.entries(connection, incident_id=incident_id)
             effects = await effect_rows.of_incident(connection, incident_id)
             standing = await standing_of(connection, record, self.engine, at=self.clock.now().timestamp())
@@ -87,7 +91,7 @@ class Incidents:
             ).all()
         packages = await asyncio.to_thread(packages_of, self.evidence_root, incident_id)
         return detail_view(
-            incident_view(record, self.title(record.ref), self.engine, self.policies),
+            self._view(record, answered.get(incident_id)),
             record,
             log=log,
             effects=effects,
@@ -123,7 +127,7 @@ class Incidents:
             return ReviewResult(
                 noted, state=record.state, confirmed_by=tuple(record.review_confirmed_by), people=record.review_people
             )
-        view = incident_view(record, self.title(record.ref), self.engine, self.policies)
+        view = self._view(record, None)
         if result is None:
             outcome = ReviewOutcome.ALREADY_DECIDED if view.review else ReviewOutcome.CLOSED
         elif result.reason in REVIEWS_TAKEN:
@@ -131,6 +135,9 @@ class Incidents:
         else:
             outcome = ReviewOutcome.ALREADY_DECIDED if view.review else ReviewOutcome.NOT_AWAITED
         return ReviewResult(outcome, state=record.state, review=view.review, standing=standing)
+
+    def _view(self, record: IncidentRecord, acknowledged: AcknowledgementRecord | None) -> IncidentView:
+        return incident_view(record, self.title(record.ref), self.engine, self.policies, acknowledged)
 
 
 @dataclass(frozen=True, slots=True)

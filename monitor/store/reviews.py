@@ -16,22 +16,23 @@ NEVER = 253_370_764_800.0
 
 @dataclass(frozen=True, slots=True)
 class ReviewWait:
-    """A review that waits: `step` is the group that has it, from 0; the next one is told at `next_at`."""
+    """A review that waits: `step` is the group that has it, from 0, since `told_at`; the next one is told at `next_at`."""
 
     incident_id: str
     step: int
     next_at: float
+    told_at: float = 0.0
 
 
 async def waiting(connection: AsyncConnection) -> dict[str, ReviewWait]:
     """Return all of them, by incident."""
     rows = (await connection.execute(select(review_wait))).all()
-    return {row.incident_id: ReviewWait(row.incident_id, row.step, row.next_at) for row in rows}
+    return {row.incident_id: ReviewWait(row.incident_id, row.step, row.next_at, row.told_at) for row in rows}
 
 
 async def save(connection: AsyncConnection, wait: ReviewWait) -> None:
     """Write one, in the place of what was there."""
-    values = {"step": wait.step, "next_at": wait.next_at}
+    values = {"step": wait.step, "next_at": wait.next_at, "told_at": wait.told_at}
     await connection.execute(
         upsert(connection, review_wait)
         .values(incident_id=wait.incident_id, **values)

@@ -203,7 +203,18 @@ review_wait = Table(
     Column("incident_id", String(36), ForeignKey("incident.id"), primary_key=True),
     Column("step", Integer, nullable=False),
     Column("next_at", Float, nullable=False, index=True),
+    Column("told_at", Float, server_default="0", nullable=False),
     comment="Reviews that nobody has decided: which group of responders has it, and when the next one is told.",
+)
+
+acknowledgement = Table(
+    "acknowledgement",
+    metadata,
+    Column("incident_id", String(36), ForeignKey("incident.id"), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("via", String(16), nullable=False),
+    comment="Who said first that they are on an incident.",
 )
 
 strike = Table(

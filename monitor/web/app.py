@@ -12,7 +12,8 @@ from aiohttp import web
 from monitor import metrics
 from monitor.clock import Clock
 from monitor.errors import StoreError
-from monitor.web import api, deliveries, drills, gate, health, keys, pages, quiet, status, thresholds
+from monitor.web import acknowledge, api, deliveries, drills, gate, health, keys, pages, quiet, status, thresholds
+from monitor.web.acknowledge_port import AcknowledgeService
 from monitor.web.auth import READ_METHODS, Authenticator, Via, refuse_cross_site
 from monitor.web.deliveries_port import DeliveryService
 from monitor.web.enforcement_port import ReportService, StrikeService
@@ -53,6 +54,7 @@ MAIN_ROUTES: Final = (
     *quiet.ROUTES,
     *drills.ROUTES,
     *deliveries.ROUTES,
+    *acknowledge.ROUTES,
     *status.ROUTES,
     *health.ROUTES,
 )
@@ -72,6 +74,7 @@ def main_app(
     strikes: StrikeService | None = None,
     reports: ReportService | None = None,
     delivery_service: DeliveryService | None = None,
+    acknowledgements: AcknowledgeService | None = None,
 ) -> web.Application:
     """Return page, API, metrics and health; and the gate, unless that has an address of its own."""
     routes: Iterable[Route] = MAIN_ROUTES
@@ -90,6 +93,8 @@ def main_app(
         app[keys.REPORTS] = reports
     if delivery_service is not None:
         app[keys.DELIVERIES] = delivery_service
+    if acknowledgements is not None:
+        app[keys.ACKNOWLEDGEMENTS] = acknowledgements
     live = app[keys.LIVE] = LiveFeed(daemon)
     app[keys.OVERVIEW] = Overview(daemon, incidents, clock)
     history = app[keys.HISTORY] = History(clock)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from monitor.clock import Clock
+from monitor.web.acknowledge_port import AcknowledgeService
 from monitor.web.auth import Authenticator, Principal
 from monitor.web.deliveries_port import DeliveryService
 from monitor.web.enforcement_port import ReportService, StrikeService
@@ -53,6 +54,7 @@ QUIET = web.AppKey("quiet", QuietService)
 GATE = web.AppKey("gate", GateService)
 STRIKES = web.AppKey("strikes", StrikeService)
 REPORTS = web.AppKey("reports", ReportService)
+ACKNOWLEDGEMENTS = web.AppKey("acknowledgements", AcknowledgeService)
 DELIVERIES = web.AppKey("deliveries", DeliveryService)
 LIVE = web.AppKey("live", LiveFeed)
 OVERVIEW = web.AppKey("overview", Overview)

@@ -113,6 +113,15 @@ class ReviewView:
 
 
 @dataclass(frozen=True, slots=True)
+class AcknowledgedView:
+    """Who said first that they are on it; `via` is ``api``, ``page``, ``link`` or ``pagerduty``."""
+
+    by: str
+    at: datetime
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentView:
     """One incident in a list.
 
@@ -132,6 +141,7 @@ class IncidentView:
         policy: The rule that is enforced, if one is known.
         reports: How often users reported the stream in this incident.
         strikes: How many strikes stood against the publisher when it began, or do now.
+        acknowledged: Who is on it, if anybody has said so.
     """
 
     incident_id: str
@@ -158,6 +168,7 @@ class IncidentView:
     reports: int = 0
     strikes: int = 0
     state_summary: str = ""
+    acknowledged: AcknowledgedView | None = None
 
 
 @dataclass(frozen=True, slots=True)

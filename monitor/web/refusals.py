@@ -24,6 +24,8 @@ class Refusal(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UNKNOWN_INCIDENT = "unknown_incident"
+    BAD_SIGNATURE = "bad_signature"
+    BAD_LINK = "bad_link"
     ALREADY_DECIDED = "already_decided"
     ALREADY_CONFIRMED = "already_confirmed"
     INCIDENT_CLOSED = "incident_closed"
@@ -58,6 +60,8 @@ STATUS = {
     Refusal.NOT_FOUND: 404,
     Refusal.METHOD_NOT_ALLOWED: 405,
     Refusal.UNKNOWN_INCIDENT: 404,
+    Refusal.BAD_SIGNATURE: 401,
+    Refusal.BAD_LINK: 403,
     Refusal.ALREADY_DECIDED: 409,
     Refusal.ALREADY_CONFIRMED: 409,
     Refusal.INCIDENT_CLOSED: 409,

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from monitor.clock import Clock, SystemClock
 from monitor.errors import ConfigError, Problem
+from monitor.web.acknowledge_port import AcknowledgeService
 from monitor.web.app import gate_app, main_app
 from monitor.web.deliveries_port import DeliveryService
 from monitor.web.enforcement_port import ReportService, StrikeService
@@ -51,6 +52,7 @@ class WebServer:
         strikes: StrikeService | None = None,
         reports: ReportService | None = None,
         deliveries: DeliveryService | None = None,
+        acknowledgements: AcknowledgeService | None = None,
     ) -> None:
         clock = clock or SystemClock()
         self._settings = settings
@@ -66,6 +68,7 @@ class WebServer:
             strikes=strikes,
             reports=reports,
             delivery_service=deliveries,
+            acknowledgements=acknowledgements,
         )
         self._gate_app = (
             None if settings.gate_listen is None else gate_app(settings, daemon=daemon, gate_service=gate, clock=clock)

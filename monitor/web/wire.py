@@ -82,6 +82,12 @@ class Review(msgspec.Struct, frozen=True):
     reason: str
 
 
+class AcknowledgedBy(msgspec.Struct, frozen=True):
+    by: str
+    at: datetime
+    via: str
+
+
 class Incident(msgspec.Struct, frozen=True):
     incident_id: str
     stream_id: str
@@ -107,6 +113,7 @@ class Incident(msgspec.Struct, frozen=True):
     reports: int
     strikes: int
     state_summary: str
+    acknowledged: AcknowledgedBy | None
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -308,7 +315,12 @@ def incident(view: port.IncidentView) -> Incident:
         reports=view.reports,
         strikes=view.strikes,
         state_summary=view.state_summary,
+        acknowledged=None if view.acknowledged is None else _acknowledged(view.acknowledged),
     )
+
+
+def _acknowledged(view: port.AcknowledgedView) -> AcknowledgedBy:
+    return AcknowledgedBy(displayable(view.by), view.at, view.via)
 
 
 def _step(view: port.TimelineEntry) -> Step:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from monitor.alerts.routing import Route, Routing
+from monitor.config.people import ResponderGroup
 from monitor.daemon.alerting import Alerting
 from monitor.protocol.decision import Reason
 from monitor.store import audit
@@ -63,8 +65,10 @@ async def test_a_receiver_that_wants_no_more_is_told_of_to_the_operators_people_
         ("pager", "partner", "archive"),
         frozenset(),
         "https://x/",
-        {"archive": ("raised", "receiver_disabled")},
-        on_call=frozenset({"pager"}),
+        Routing(
+            {"archive": Route(events=frozenset({"raised", "receiver_disabled"}))},
+            (ResponderGroup(name="people", receivers=("pager",)),),
+        ),
     )
     async with flaky_store(tmp_path / "store.sqlite3") as database:
         async with database.transaction() as connection:

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from monitor.alerts.routing import Route, Routing
 from monitor.config.people import ResponderGroup
+from monitor.daemon.acknowledging import Acknowledging
 from monitor.daemon.alerting import Alerting
 from monitor.daemon.ladder import Ladder
 from monitor.daemon.quiet import Quiet
@@ -39,6 +41,7 @@ class Site(Bench):
     alerting: Alerting
     quiet: Quiet
     ladder: Ladder
+    acknowledging: Acknowledging
 
     async def sent(self) -> list[tuple[str, str]]:
         """Every alert: receiver and the last word of its type, in order."""
@@ -59,7 +62,8 @@ async def site(
         restraints = Restraints(clock)
         receivers = ("all", "leads", "boss")
         routing = {"leads": ("contained",), "boss": ("contained",)} if events is None else events
-        alerting = Alerting("test", receivers, frozenset(), None, routing, restraints)
+        routes = {name: Route(events=frozenset(words)) for name, words in routing.items()}
+        alerting = Alerting("test", receivers, frozenset(), None, Routing(routes, GROUPS), restraints)
         notes = TakenNotes()
         engine = IncidentEngine(database, clock, DecidedEffects(alerting, 60.0, restraints.is_paused), notes)
         await engine.load()
@@ -67,7 +71,9 @@ async def site(
         made.restraints, made.alerting = restraints, alerting
         made.quiet = Quiet(database, restraints, clock, longest_s=86400.0, on_change=lambda: None)
         await made.quiet.load()
-        made.ladder = Ladder(database, engine, alerting, clock, GROUPS)
+        made.acknowledging = Acknowledging(database, alerting, clock)
+        alerting.acknowledged_at = made.acknowledging.at
+        made.ladder = Ladder(database, engine, alerting, clock, routing=alerting.routing, answers=made.acknowledging)
         yield made
 
 

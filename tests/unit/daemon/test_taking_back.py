@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from monitor.alerts.routing import Route, Routing
 from monitor.daemon.alerting import Alerting
 from monitor.daemon.services import Blocks
 from monitor.daemon.strikes import Strikes
@@ -27,6 +28,7 @@ from tests.fakes.store import CAM1, flaky_store
 from tests.unit.effects.test_strikes import KNOWN, POLICIES, striking
 
 ROUTING = {"raised-only": ("raised",), "contained-only": ("contained",), "overdue-only": ("review_overdue",)}
+ROUTES = Routing({name: Route(events=frozenset(words)) for name, words in ROUTING.items()})
 """Receivers beside `all`, and what they are told; no review is overdue here."""
 
 
@@ -60,7 +62,7 @@ class Desk(Bench):
 async def desk(folder: Path) -> AsyncIterator[Desk]:
     async with flaky_store(folder / "store.sqlite3") as database:
         clock, notes = ManualClock(), TakenNotes()
-        alerting = Alerting("test", ("all", *ROUTING), frozenset(), None, ROUTING, policies=POLICIES)
+        alerting = Alerting("test", ("all", *ROUTING), frozenset(), None, ROUTES, policies=POLICIES)
         engine = IncidentEngine(database, clock, DecidedEffects(alerting, 60.0, strikes=striking()), notes, POLICIES)
         await engine.load()
         standing = StrikeList(clock, KNOWN)
