@@ -11,6 +11,8 @@ from monitor.config.fields import CONTROL
 from monitor.config.section import Section, ServerSection
 from monitor.yaml_source import Path
 
+_NO_CONTROL_OF_THEIR_OWN = frozenset({"static", "custom"})
+
 
 def is_loopback(host: str) -> bool:
     """Whether `host`, a name or an address with or without brackets, can only be this machine."""
@@ -37,6 +39,9 @@ def control_addresses(section: Section) -> Iterator[tuple[Path, str]]:
 
 def open_control_addresses(server: ServerSection) -> Iterator[tuple[Path, str, str]]:
     """Yield each control address that must not stay as it is: where in the entry, what is wrong, how to mend it."""
+    if server.second_control is not None and server.kind in _NO_CONTROL_OF_THEIR_OWN:
+        what = "this kind of server has no control interface of its own, so a second address would never be used"
+        yield ("second_control",), what, "remove it, and let your own programs try both"
     for path, url in control_addresses(server):
         if is_plain_text(url) and not server.insecure_control:
             what = "whoever is on the way to this control interface could cut every stream"
