@@ -43,7 +43,6 @@ def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Findin
     yield from _static_streams(config, environ)
     yield from _control(config, environ)
     yield from cluster_mistakes(config.servers)
-    yield from cluster_mistakes(config.servers)
     yield from _thresholds(config)
     yield from _watchers(config)
     yield from _policies(config, environ)
