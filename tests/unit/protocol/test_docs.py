@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from monitor.config.loading import load_config
+from monitor.daemon.protocols import choose_protocols
+from monitor.incidents.library import load_protocol_templates
 from monitor.protocol import words
 from monitor.protocol.diagram import to_mermaid
 from monitor.protocol.loading import load_definition
 from monitor.protocol.reference import filled, pictures
+from monitor.shipped import protocols_dir
 from monitor.vocabulary import AlertEvent, EffectKind, EffectOutcome, Freshness, PartnerSignal, Posture, ReviewDecision
 from tests.fakes.protocols import shipped
 
@@ -41,13 +45,21 @@ def test_the_page_has_every_part_and_links_every_protocol() -> None:
         assert f"[{name}](../protocols/{name}.yaml)" in page
 
 
-def test_every_example_on_the_page_may_run() -> None:
+def test_every_example_on_the_page_may_run(tmp_path: Path) -> None:
     examples = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    protocols = [text for text in examples if not text.startswith("protocol:\n")]
+    configurations = [text for text in examples if text.startswith("protocol:\n")]
 
-    assert examples
-    for text in examples:
+    assert protocols
+    assert configurations
+    for text in protocols:
         name = text.split()[1]
         assert load_definition(text, f"{name}.yaml").name == name
+    for text in configurations:
+        file = tmp_path / "config.yaml"
+        file.write_text("servers: [{kind: embedded, name: relay, url: 'http://127.0.0.1:8935'}]\n" + text)
+        templates = load_protocol_templates(protocols_dir())
+        assert choose_protocols(load_config(file, {}), templates, None)["relay"].rules
 
 
 def test_every_value_of_the_vocabulary_is_a_word_of_the_language() -> None:
