@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 from typing_extensions import override
 
 from monitor import __version__
@@ -83,6 +84,9 @@ COMMANDS: Final[dict[str, Lazy]] = {
     "protocol": Lazy(
         "monitor.cli.protocol:protocol", "Check protocol files, draw protocols, and play scripts through them."
     ),
+    "completion": Lazy(
+        "monitor.cli.completion:completion", "Print what a shell needs to complete commands and options."
+    ),
     "config-schema": Lazy("monitor.cli.schema:config_schema", "Print the JSON schema of config.yaml."),
 }
 
@@ -105,6 +109,14 @@ class _LazyGroup(click.Group):
             message = f"{command.target} is no click command"
             raise TypeError(message)
         return loaded
+
+    @override
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # The group's own way would import every command to ask for its help.
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        names = (name for name in self.list_commands(ctx) if name.startswith(incomplete))
+        return [CompletionItem(name, help=COMMANDS[name].summary) for name in names]
 
     @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
