@@ -30,7 +30,7 @@ BOUNDED = {
         "operation",
         "outcome",
     ),
-    *("reason", "role", "route", "severity", "shadow", "use"),
+    *("reason", "role", "route", "severity", "shadow", "use", "via"),
     *("app", "label", "protocol", "receiver", "server", "state"),
 }
 
