@@ -53,6 +53,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _scheduled_as_before() -> Iterator[None]:
+    """A test that leaves us a real-time process starves all that come after it; see `tests.fakes.footage`."""
+    before = os.sched_getscheduler(0)
+    yield
+    assert os.sched_getscheduler(0) == before
+
+
+@pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """Commands set up logging for their whole process; no test may see what another one set up."""
     root = logging.getLogger()

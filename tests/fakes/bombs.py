@@ -12,7 +12,7 @@ import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from tests.fakes.footage import Footage, film_bytes
+from tests.fakes.footage import Footage, film_bytes, ordinary_priority
 
 _FRAME_RATE = 10
 _START = b"\0\0\0\1"
@@ -194,6 +194,7 @@ def _contained(container_format: str, codec: str, pixel_format: str, pictures: l
     return file.getvalue()
 
 
+@ordinary_priority()
 def _remade(
     codec: str,
     grow: Callable[[bytes], bytes],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -81,6 +83,20 @@ def counting_grey(width: int, height: int, frames: int) -> Picture:
     return draw
 
 
+@contextmanager
+def ordinary_priority() -> Iterator[None]:
+    """Give the calling thread back its place among others.
+
+    SVT-AV1 makes the thread that encodes a real-time one where it may, as for root: whatever that thread starts later would
+    leave no time to anything else on the machine.
+    """
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+@ordinary_priority()
 def film(path: Path, footage: Footage = Footage(), picture: Picture | None = None) -> Path:
     """Write `footage` to `path`, in the container that the suffix says (mp4, flv, ts, mkv, m3u8), and return `path`."""
     if path.suffix != ".m3u8" and picture is None:
@@ -101,6 +117,7 @@ def _usual_film(suffix: str, footage: Footage) -> bytes:
         return path.read_bytes()
 
 
+@ordinary_priority()
 def film_bytes(container_format: str, footage: Footage = Footage(), picture: Picture | None = None) -> bytes:
     """Return `footage` as bytes in a streamable container, such as ``mpegts`` or ``flv``."""
     buffer = io.BytesIO()
