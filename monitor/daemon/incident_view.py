@@ -19,10 +19,10 @@ from monitor.store.effects import PENDING, EffectRecord
 from monitor.store.incidents import IncidentRecord
 from monitor.store.reports import ReportRecord
 from monitor.vocabulary import AlertEvent, EffectOutcome, ReviewDecision, ReviewReason, Severity
+from monitor.web.acknowledge_port import AcknowledgedView
 from monitor.web.enforcement_values import PolicyView, ReportView
 from monitor.web.people_port import Standing
 from monitor.web.port import (
-    AcknowledgedView,
     DeliveryState,
     DeliveryView,
     EffectView,

@@ -35,6 +35,15 @@ class AcknowledgeResult:
     at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AcknowledgedView:
+    """Who said first that they are on it; `via` is ``api``, ``page``, ``link`` or ``pagerduty``."""
+
+    by: str
+    at: datetime
+    via: str
+
+
 class PagerDutySaid(StrEnum):
     """What one of PagerDuty's webhooks came to."""
 

@@ -28,6 +28,7 @@ from monitor.vocabulary import (
     StreamRef,
     WatchState,
 )
+from monitor.web.acknowledge_port import AcknowledgedView
 from monitor.web.enforcement_values import BlockView, NewBlock, PolicyView, ReportView
 from monitor.web.people_port import Standing
 from monitor.web.threshold_values import ThresholdView
@@ -47,14 +48,12 @@ class ServerView:
     """One configured media server.
 
     Attributes:
-        ok: The last listing succeeded.
-        last_error: `reason` of the error that the last listing met; empty when `ok`.
+        ok, last_error: The last listing succeeded; else the `reason` of its error.
         dry_run: Nothing is cut or blocked on this server (its own setting or the daemon's).
         streams: Live publications in the last listing.
         state: A word of `monitor.daemon.discovery.ServerState`.
         excluded: Live publications that are not watched because the configuration says so.
-        can_cut, synchronous_block: As in `monitor.servers.port.Capabilities`.
-        warnings: What `probe` warned of, in words.
+        can_cut, synchronous_block: As in `monitor.servers.port.Capabilities`. warnings: What `probe` warned of, in words.
     """
 
     name: str
@@ -113,15 +112,6 @@ class ReviewView:
 
 
 @dataclass(frozen=True, slots=True)
-class AcknowledgedView:
-    """Who said first that they are on it; `via` is ``api``, ``page``, ``link`` or ``pagerduty``."""
-
-    by: str
-    at: datetime
-    via: str
-
-
-@dataclass(frozen=True, slots=True)
 class IncidentView:
     """One incident in a list.
 
@@ -133,14 +123,11 @@ class IncidentView:
         review_due: When the protocol acts by itself if nobody decides; None when no review is awaited.
         reviewable: A decision by a responder would be accepted now.
         review: The last decision taken, if any.
-        dry_run: Its cuts and blocks are only recorded.
-        drill: An exercise: nothing is done to the stream, whatever the protocol says.
+        dry_run, drill: Its cuts and blocks are only recorded; it is an exercise, and nothing is done to the stream.
         decisions: What a responder may decide now.
-        people: How many people must confirm.
-        confirmed_by: Who has confirmed so far, while more people must.
+        people, confirmed_by: How many people must confirm, and who has so far, while more must.
         policy: The rule that is enforced, if one is known.
-        reports: How often users reported the stream in this incident.
-        strikes: How many strikes stood against the publisher when it began, or do now.
+        reports, strikes: Users' reports of the stream in this incident; strikes against its publisher.
         acknowledged: Who is on it, if anybody has said so.
     """
 

@@ -11,6 +11,7 @@ import msgspec
 
 from monitor.vocabulary import ReviewReason
 from monitor.web import port
+from monitor.web.acknowledge_wire import AcknowledgedBy, acknowledged
 from monitor.web.display import displayable, displayable_lines
 from monitor.web.enforcement_values import BlockView
 from monitor.web.people_port import Standing
@@ -80,12 +81,6 @@ class Review(msgspec.Struct, frozen=True):
     why: str
     at: datetime
     reason: str
-
-
-class AcknowledgedBy(msgspec.Struct, frozen=True):
-    by: str
-    at: datetime
-    via: str
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -315,12 +310,8 @@ def incident(view: port.IncidentView) -> Incident:
         reports=view.reports,
         strikes=view.strikes,
         state_summary=view.state_summary,
-        acknowledged=None if view.acknowledged is None else _acknowledged(view.acknowledged),
+        acknowledged=None if view.acknowledged is None else acknowledged(view.acknowledged),
     )
-
-
-def _acknowledged(view: port.AcknowledgedView) -> AcknowledgedBy:
-    return AcknowledgedBy(displayable(view.by), view.at, view.via)
 
 
 def _step(view: port.TimelineEntry) -> Step:

@@ -6,8 +6,10 @@ from weakref import WeakKeyDictionary
 import aiohttp
 import pytest
 
+from monitor.alerts.links import Links
 from monitor.web.server import WebServer
 from monitor.web.settings import AccessToken, Role, WebSettings
+from tests.fakes.web_acknowledging import FakeAcknowledging
 from tests.fakes.web_daemon import FakeDaemon
 from tests.fakes.web_enforcement import FakeReports, FakeStrikes
 
@@ -42,8 +44,22 @@ def strikes(daemon: FakeDaemon) -> FakeStrikes:
 
 
 @pytest.fixture
+def answering(daemon: FakeDaemon) -> FakeAcknowledging:
+    return acknowledging(daemon)
+
+
+@pytest.fixture
 def reports(daemon: FakeDaemon) -> FakeReports:
     return enforcing(daemon)[1]
+
+
+_ANSWERING: WeakKeyDictionary[FakeDaemon, FakeAcknowledging] = WeakKeyDictionary()
+
+
+def acknowledging(daemon: FakeDaemon) -> FakeAcknowledging:
+    """Return the acknowledgements that are served beside a daemon."""
+    made = FakeAcknowledging(daemon, Links(b"k" * 32, "https://watch.example"))
+    return _ANSWERING.setdefault(daemon, made)
 
 
 def serve(settings: WebSettings, daemon: FakeDaemon) -> WebServer:
@@ -57,6 +73,7 @@ def serve(settings: WebSettings, daemon: FakeDaemon) -> WebServer:
         clock=daemon.clock,
         strikes=enforcing(daemon)[0],
         reports=enforcing(daemon)[1],
+        acknowledgements=acknowledging(daemon),
     )
 
 

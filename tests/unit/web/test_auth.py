@@ -84,6 +84,8 @@ MATRIX = [
     ("POST", "/receivers/partner/enable", None, (401, 401, 403, 403, 415)),
     ("POST", "/silences/nothing/end", None, (401, 401, 403, 415, 415)),
     ("POST", "/incidents/inc-0001/review", None, (401, 401, 403, 415, 415)),
+    ("POST", "/incidents/inc-0001/acknowledge", None, (401, 401, 403, 415, 415)),
+    ("POST", "/api/v1/incidents/none/acknowledge", {}, (401, 401, 403, 404, 404)),
     ("POST", "/blocks/studio-0/remove", None, (401, 401, 403, 403, 415)),
     ("GET", "/livez", None, (200, 200, 200, 200, 200)),
     ("GET", "/healthz", None, (200, 200, 200, 200, 200)),

@@ -179,7 +179,8 @@ async def test_dismissing_by_form_leads_back_to_the_incident(
 ) -> None:
     daemon.open(incident(1))
     before = await read(http, open_web.url + "/incidents/inc-0001")
-    assert [form["action"] for form in before.all("form")] == ["/incidents/inc-0001/review"]
+    forms = [form["action"] for form in before.all("form")]
+    assert forms == ["/incidents/inc-0001/acknowledge", "/incidents/inc-0001/review"]
     form = {"decision": "dismiss", "why": "A stage fight."}
     async with http.post(open_web.url + "/incidents/inc-0001/review", data=form) as reply:
         assert reply.status == 200
