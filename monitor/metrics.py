@@ -208,6 +208,7 @@ HTTP_REQUESTS = Counter("livecordon_http_requests_total", "Requests answered, by
 BLOCKS_ACTIVE = Gauge("livecordon_blocks_active", "Publishers barred now.")
 STRIKES_STANDING = Gauge("livecordon_strikes_standing", "Strikes that stand against publishers.")
 REPORTS = Counter("livecordon_reports_total", "Reports by users.", ["outcome"])
+PARTNER_EVENTS = Counter("livecordon_partner_events_total", "Events that partners sent.", ["outcome"])
 STORE_FAILURES = Counter("livecordon_store_failures_total", "Store operations that failed.")
 STORE_UNWRITTEN = Gauge("livecordon_store_unwritten", "Decisions acted upon that the store has not taken yet.")
 STORE_SECONDS = Histogram(
@@ -233,6 +234,17 @@ SWAP_OUTCOMES = ("swapped", "refused", "unchanged")
 HTTP_AREAS = ("api", "page", "gate", "health")
 HTTP_CODES = ("2xx", "3xx", "4xx", "5xx")
 GATE_ANSWERS = ("allow", "deny", "malformed", "error")
+PARTNER_OUTCOMES = (
+    "taken",
+    "repeated",
+    "stale",
+    "withdrawn",
+    "refused",
+    "ignored",
+    "unauthenticated",
+    "malformed",
+    "too_many",
+)
 REPORT_OUTCOMES = ("taken", "ended", "duplicate", "too_many", "unknown")
 EFFECT_OUTCOMES = (*(outcome.value for outcome in EffectOutcome), "withdrawn")
 DELIVERY_OUTCOMES = ("delivered", "failed", "throttled", "gone", "dead")
@@ -262,6 +274,8 @@ def initialise() -> None:
         GATE_DECISIONS.labels(answer)
     for fate in REPORT_OUTCOMES:
         REPORTS.labels(fate)
+    for fate in PARTNER_OUTCOMES:
+        PARTNER_EVENTS.labels(fate)
     for area, code in product(HTTP_AREAS, HTTP_CODES):
         HTTP_REQUESTS.labels(area, code)
 

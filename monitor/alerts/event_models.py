@@ -6,195 +6,40 @@ Fields may be added, none is removed or changes its meaning.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from monitor.protocol.decision import Reason
-from monitor.vocabulary import Category, PolicyTier
-
-MAX_STREAM_NAME: Final = 256
-MAX_LABEL: Final = 64
-SEQUENCE_DIGITS: Final = 10
-
-
-class PolicyData(BaseModel):
-    """A rule of the sender's."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
-
-    code: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")
-    """The sender's short name for it."""
-    title: str = Field(max_length=200)
-    """What it says, in short."""
-    url: str | None
-    """Where it can be read; null when there is no such place."""
-    category: Category
-    """What it is about."""
-    tier: PolicyTier
-    """How grave it is to break it."""
-
-
-class IncidentData(BaseModel):
-    """The incident's full current state; fields may be added, none is removed or changes its meaning."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
-
-    incident_id: str = Field(min_length=1, max_length=64)
-    """Identifies the incident; the same in all its events."""
-    sequence: int = Field(ge=0)
-    """Grows with every change of the incident. Keep the state with the highest one and ignore what is older."""
-    stream_id: str = Field(min_length=1, max_length=80)
-    """Identifies the stream without telling its name: the media server's name and 16 hex digits."""
-    server: str = Field(min_length=1, max_length=48)
-    """The media server's name in the sender's configuration."""
-    stream_name: str | None = Field(max_length=MAX_STREAM_NAME)
-    """Application and stream as `app/name`, cut to 256 characters. The publisher chose it: treat it as hostile. Null
-    where the sender keeps names secret."""
-    protocol: str
-    """Name of the protocol that runs."""
-    state: str
-    """Name of the protocol's state that the incident is in."""
-    severity: Literal["none", "review", "act"]
-    """Highest current severity of the detection: `review` asks for a person's look, `act` is grave enough to act on."""
-    label: str = Field(max_length=MAX_LABEL)
-    """What was detected, in the classifier's words."""
-    score: float = Field(ge=0, le=1)
-    """Score of the detection, from 0 to 1. Scores of different senders and models do not compare."""
-    opened_at: AwareDatetime
-    """When the incident began."""
-    changed_at: AwareDatetime
-    """When it came into this state; the same as the event's `time`."""
-    reason: Reason
-    """Why it is in this state."""
-    dry_run: bool
-    """The sender only recorded what it would have done: nothing was cut or blocked."""
-    drill: bool
-    """An exercise. Do not act on it unless you take part."""
-    review_due_at: AwareDatetime | None
-    """Until when a responder at the sender is asked to decide; null when no decision is awaited."""
-    page_link: str | None
-    """The sender's page about the incident, for people who may open it; null when there is none."""
-    paused_until: AwareDatetime | None = None
-    """Until when the sender has paused containment on this media server: nothing is held, cut or blocked there before. Null
-    without a pause."""
-    responder_group: str | None = None
-    """The sender's group of responders that is asked to decide, where the review was passed on to it; else null."""
-    acknowledged_at: AwareDatetime | None = None
-    """When somebody at the sender said that they are on it; null while nobody has."""
-    policy: PolicyData | None = None
-    """The rule that what the sender does enforces; null when none is known, as in older versions' events."""
-
-
-class ReceiverData(BaseModel):
-    """One of the sender's receivers, as it stands."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
-
-    receiver: str = Field(min_length=1, max_length=48)
-    """The receiver's name in the sender's configuration."""
-    reason: Literal["gone"]
-    """Why it gets nothing more: `gone`, because it answered 410."""
-    disabled_at: AwareDatetime
-    """Since when."""
-    cancelled: int = Field(ge=0)
-    """How many alerts waited for it and are not sent; they can be replayed once it is enabled again."""
-    page_link: str | None
-    """Where the sender's people enable it again; null when there is no such place."""
-
-
-class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
-
-    specversion: Literal["1.0"]
-    """Version of CloudEvents."""
-    id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    """Identifies this event; equal to the `webhook-id` header and constant over retries. Act on each id once."""
-    source: str = Field(min_length=1)
-    """Which installation sent it."""
-    subject: str
-    """What it is about: of an incident the stream, equal to `data.stream_id`; else the receiver's name."""
-    time: AwareDatetime
-    """When what it reports happened; not when it was sent, which the `webhook-timestamp` header tells."""
-    timestamp: AwareDatetime
-    """The same as `time`, under the name that Standard Webhooks suggests."""
-    sequence: str = Field(pattern=rf"^\d{{{SEQUENCE_DIGITS}}}$")
-    """`data.sequence` with leading zeros, so that text order is number order; zero of what has no sequence."""
-    priority: Literal["normal", "crisis"]
-    """`crisis` is worth waking people for."""
-    datacontenttype: Literal["application/json"]
-    """Media type of `data`."""
-
-
-class _IncidentEvent(_Event):
-    data: IncidentData
-    """The incident's full current state."""
-
-
-class RaisedEvent(_IncidentEvent):
-    """Something was detected, and an incident began."""
-
-    type: Literal["livecordon.incident.raised"]
-    """What happened."""
-
-
-class UpdatedEvent(_IncidentEvent):
-    """Something that matters has changed: a higher severity, a reminder, a cut that failed."""
-
-    type: Literal["livecordon.incident.updated"]
-    """What happened."""
-
-
-class ContainedEvent(_IncidentEvent):
-    """The stream is off the air: it was cut, and the media server no longer lists it. With `dry_run` only recorded."""
-
-    type: Literal["livecordon.incident.contained"]
-    """What happened."""
-
-
-class ReleasedEvent(_IncidentEvent):
-    """The block is lifted: the publisher may stream again."""
-
-    type: Literal["livecordon.incident.released"]
-    """What happened."""
-
-
-class DismissedEvent(_IncidentEvent):
-    """It was a mistake, and what was said before is withdrawn: undo whatever you did because of this incident."""
-
-    type: Literal["livecordon.incident.dismissed"]
-    """What happened."""
-
-
-class ClosedEvent(_IncidentEvent):
-    """The incident is over; its state says how."""
-
-    type: Literal["livecordon.incident.closed"]
-    """What happened."""
-
-
-class AcknowledgedEvent(_IncidentEvent):
-    """Somebody at the sender is on it: there is no need to wake anybody else."""
-
-    type: Literal["livecordon.incident.acknowledged"]
-    """What happened."""
-
-
-class ReviewOverdueEvent(_IncidentEvent):
-    """Nobody decided in time, or a responder passed it on: `data.responder_group` is asked to decide now."""
-
-    type: Literal["livecordon.incident.review_overdue"]
-    """What happened."""
-
-
-class ReceiverDisabledEvent(_Event):
-    """For the sender's own people: a receiver answered 410, and is sent nothing more until somebody enables it again."""
-
-    type: Literal["livecordon.receiver.disabled"]
-    """What happened."""
-    data: ReceiverData
-    """The receiver's state."""
-
+from monitor.alerts.crisis_events import (
+    CrisisActivatedEvent,
+    CrisisAssessingEvent,
+    CrisisConcludedEvent,
+    CrisisUpdateEvent,
+    CrisisWithdrawnEvent,
+    HashesAddedEvent,
+    HashesWithdrawnEvent,
+)
+from monitor.alerts.envelope import Envelope
+from monitor.alerts.incident_events import (
+    AcknowledgedEvent,
+    ClosedEvent,
+    ContainedEvent,
+    DismissedEvent,
+    RaisedEvent,
+    ReleasedEvent,
+    ReviewOverdueEvent,
+    UpdatedEvent,
+)
+from monitor.alerts.work_events import (
+    EffectFailedEvent,
+    ReceiptEvent,
+    ReceiverDisabledEvent,
+    ReviewDecidedEvent,
+    ReviewIsOverdueEvent,
+    ReviewRequestedEvent,
+    WatchBlindEvent,
+    WatchRestoredEvent,
+)
 
 AnyEvent = Annotated[
     RaisedEvent
@@ -205,9 +50,31 @@ AnyEvent = Annotated[
     | ClosedEvent
     | AcknowledgedEvent
     | ReviewOverdueEvent
-    | ReceiverDisabledEvent,
+    | ReviewRequestedEvent
+    | ReviewDecidedEvent
+    | ReviewIsOverdueEvent
+    | EffectFailedEvent
+    | WatchBlindEvent
+    | WatchRestoredEvent
+    | ReceiverDisabledEvent
+    | ReceiptEvent
+    | CrisisAssessingEvent
+    | CrisisActivatedEvent
+    | CrisisUpdateEvent
+    | CrisisConcludedEvent
+    | CrisisWithdrawnEvent
+    | HashesAddedEvent
+    | HashesWithdrawnEvent,
     Field(discriminator="type"),
 ]
+EVENT_MODELS: Final[tuple[type[Envelope], ...]] = get_args(get_args(AnyEvent)[0])
+"""One model per type of event."""
+
+EVENT_TYPES: Final[tuple[str, ...]] = tuple(
+    get_args(model.model_fields["type"].annotation)[0] for model in EVENT_MODELS
+)
+"""Every type of event that is documented."""
+
 _ANY_EVENT: Final[TypeAdapter[AnyEvent]] = TypeAdapter(AnyEvent)
 
 

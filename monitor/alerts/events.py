@@ -18,25 +18,23 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from pydantic import BaseModel
 
-from monitor.alerts.event_models import (
-    MAX_LABEL,
-    MAX_STREAM_NAME,
-    SEQUENCE_DIGITS,
-    IncidentData,
-    PolicyData,
-    ReceiverData,
-    schema_json,
-)
+from monitor.alerts.envelope import MAX_LABEL, MAX_STREAM_NAME, SEQUENCE_DIGITS, IncidentData, PolicyData
+from monitor.alerts.event_models import schema_json
+from monitor.alerts.work_events import EffectData, ReceiptData, ReceiverData, ReviewData
 from monitor.policies import Policy
 from monitor.protocol.decision import Reason
+from monitor.protocol.events import Reviewed
 from monitor.store.deliveries import OutgoingEvent, Priority
-from monitor.vocabulary import AlertEvent, Severity
+from monitor.vocabulary import AlertEvent, EffectKind, EffectOutcome, Severity
 
 CONTENT_TYPE: Final = JSONFormat.CONTENT_TYPE
 """Media type of every alert's body."""
 
 TYPE_PREFIX: Final = "livecordon.incident."
 RECEIVER_DISABLED_TYPE: Final = "livecordon.receiver.disabled"
+RECEIPT_TYPE: Final = "livecordon.partner.receipt"
+_MAX_BY: Final = 200
+_MAX_WHY: Final = 2000
 _REFERENCE_CHARACTERS: Final = "/:?#[]@!$&'()*+,;=%-._~"
 
 
@@ -103,8 +101,86 @@ def compose(
         event_id: The event's id: letters, digits, ``_`` and ``-``. A random UUID by default; give the effect's id to make
             a repeated composition the same event.
     """
+    return _of_incident(
+        TYPE_PREFIX + kind.value,
+        _data(snapshot),
+        source=source,
+        priority=priority,
+        event_id=event_id or str(uuid4()),
+    )
+
+
+def compose_review(
+    word: Literal["requested", "decided", "overdue"],
+    snapshot: IncidentSnapshot,
+    *,
+    source: str,
+    event_id: str,
+    decision: Reviewed | None = None,
+) -> OutgoingEvent:
+    """Return the event that tells where a review stands.
+
+    Args:
+        word: What happened.
+        snapshot: The incident as it stands.
+        source: As in `compose`.
+        event_id: As in `compose`.
+        decision: What was decided, if anything was.
+    """
+    said = (
+        {}
+        if decision is None
+        else {
+            "decision": decision.decision,
+            "decided_because": decision.reason,
+            "by": _safe_text(decision.by, _MAX_BY),
+            "why": _safe_text(decision.why, _MAX_WHY),
+        }
+    )
+    data = ReviewData.model_validate({**_data(snapshot).model_dump(), **said})
+    return _of_incident(f"livecordon.review.{word}", data, source=source, priority=Priority.NORMAL, event_id=event_id)
+
+
+def compose_effect_failed(
+    snapshot: IncidentSnapshot, kind: EffectKind, outcome: EffectOutcome, *, source: str, event_id: str
+) -> OutgoingEvent:
+    """Return the event that tells that something could not be done; see `compose`."""
+    data = EffectData.model_validate({**_data(snapshot).model_dump(), "effect": kind, "outcome": outcome})
+    return _of_incident("livecordon.effect.failed", data, source=source, priority=Priority.CRISIS, event_id=event_id)
+
+
+def compose_watch(
+    word: Literal["blind", "restored"], snapshot: IncidentSnapshot, *, source: str, event_id: str
+) -> OutgoingEvent:
+    """Return the event that tells that a stream is not seen any more, or again; see `compose`."""
+    kind = f"livecordon.watch.{word}"
+    return _of_incident(kind, _data(snapshot), source=source, priority=Priority.NORMAL, event_id=event_id)
+
+
+def compose_receipt(data: ReceiptData, *, at: datetime, source: str) -> OutgoingEvent:
+    """Return what a partner is told of what became of its alert.
+
+    Args:
+        data: What became of it.
+        at: Aware time at which that was so.
+        source: As in `compose`.
+    """
+    return _event(
+        RECEIPT_TYPE,
+        data,
+        source=source,
+        subject=data.incident_id or data.event_id,
+        at=at.astimezone(UTC),
+        sequence=data.sequence,
+        priority=Priority.NORMAL,
+        event_id=str(uuid4()),
+        incident_id=None,
+    )
+
+
+def _data(snapshot: IncidentSnapshot) -> IncidentData:
     changed_at = snapshot.changed_at.astimezone(UTC)
-    data = IncidentData(
+    return IncidentData(
         incident_id=snapshot.incident_id,
         sequence=snapshot.sequence,
         stream_id=snapshot.stream_id,
@@ -128,16 +204,21 @@ def compose(
         acknowledged_at=None if snapshot.acknowledged_at is None else snapshot.acknowledged_at.astimezone(UTC),
         policy=None if snapshot.policy is None else _policy(snapshot.policy),
     )
+
+
+def _of_incident(
+    event_type: str, data: IncidentData, *, source: str, priority: Priority, event_id: str
+) -> OutgoingEvent:
     return _event(
-        TYPE_PREFIX + kind.value,
+        event_type,
         data,
         source=source,
-        subject=snapshot.stream_id,
-        at=changed_at,
-        sequence=snapshot.sequence,
+        subject=data.stream_id,
+        at=data.changed_at,
+        sequence=data.sequence,
         priority=priority,
-        event_id=event_id or str(uuid4()),
-        incident_id=snapshot.incident_id,
+        event_id=event_id,
+        incident_id=data.incident_id,
     )
 
 

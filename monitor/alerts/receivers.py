@@ -45,6 +45,7 @@ def build_receivers(
     *,
     config_file: str = "config.yaml",
     links: Links | None = None,
+    where: str = "alerts.receivers",
 ) -> tuple[Receiver, ...]:
     """Build every receiver of ``alerts.receivers``.
 
@@ -53,6 +54,7 @@ def build_receivers(
         environ: Where secrets may be.
         config_file: As problems name it.
         links: Makes the links by which people acknowledge; None where there are none.
+        where: In which setting the entries stand.
 
     Raises:
         ConfigError: a secret is missing or malformed, an address is not https, or a library is missing; all problems at
@@ -61,7 +63,7 @@ def build_receivers(
     receivers: list[Receiver] = []
     problems: list[Problem] = []
     for index, entry in enumerate(entries):
-        building = _Building(f"alerts.receivers[{index}]", config_file, environ, links)
+        building = _Building(f"{where}[{index}]", config_file, environ, links)
         receiver = building.receiver(entry)
         problems += building.problems
         if receiver is not None:
@@ -106,7 +108,7 @@ class _Building:
         secrets = self._secrets("secrets", entry.secrets, signing_secret_weakness)
         keys = self._secrets("signing_keys", entry.signing_keys, signing_key_weakness)
         http = {**self._http(entry, url), "newest_only": False}
-        return lambda: SignedWebhook(**http, url=url, signer=Signer(secrets, keys))
+        return lambda: SignedWebhook(**http, url=url, signer=Signer(secrets, keys), shows=entry.shows)
 
     def _pagerduty(self, entry: PagerDutyReceiver) -> Callable[[], Receiver]:
         url = self._url(entry.url)

@@ -11,6 +11,7 @@ from monitor.config.alert_checks import alert_mistakes, alert_warnings, receiver
 from monitor.config.clusters import cluster_mistakes
 from monitor.config.control_addresses import control_addresses, is_loopback, is_plain_text, open_control_addresses
 from monitor.config.models import Config
+from monitor.config.partners import partner_mistakes, partner_secrets
 from monitor.config.secrets import (
     missing_variables,
     readable_by_others,
@@ -38,6 +39,7 @@ def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Findin
     yield from _open_doors(config)
     yield from _secrets(config, environ)
     yield from alert_mistakes(config, environ)
+    yield from partner_mistakes(config.partners, tuple(one.name for one in config.alerts.receivers), environ)
     yield from _responders(config)
     yield from _remote(config, environ)
     yield from _static_streams(config, environ)
@@ -51,7 +53,7 @@ def find_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Findin
 def find_warnings(config: Config) -> Iterator[Finding]:
     """Yield what works but deserves a second look."""
     yield from alert_warnings(config)
-    for place, secret in (*_all_secrets(config), *receiver_secrets(config)):
+    for place, secret in (*_all_secrets(config), *receiver_secrets(config), *partner_secrets(config.partners)):
         if readable_by_others(secret):
             yield (*place, "file"), "every user of this machine may read this secret", "chmod 600"
     remote = config.watch.remote

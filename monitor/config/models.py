@@ -21,6 +21,7 @@ from monitor.config.fields import (
     Score,
     Size,
 )
+from monitor.config.partners import PartnerSection
 from monitor.config.people import AlertsSection, RespondersSection
 from monitor.config.section import Secret, Section
 from monitor.config.servers import AnyServer
@@ -201,6 +202,8 @@ class Config(Section):
     protocol: ProtocolSection = ProtocolSection()
     responders: RespondersSection = RespondersSection()
     alerts: AlertsSection = AlertsSection()
+    partners: tuple[PartnerSection, ...] = ()
+    """Other platforms that tell each other of attacks."""
     evidence: EvidenceSection = EvidenceSection()
     effects: EffectsSection = EffectsSection()
     policies: tuple[PolicySection, ...] = ()

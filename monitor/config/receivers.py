@@ -79,6 +79,9 @@ class WebhookReceiver(HttpReceiverSection):
     signing_keys: tuple[Secret, ...] = ()
     """Private ed25519 keys (`whsk_…`), of `livecordon keys new`, for receivers that know only your public key; several while one
     is being replaced."""
+    shows: Literal["public", "partner", "internal"] = "internal"
+    """What alerts tell it. `internal`: everything. `partner`: no stream's name, which may be an account's, and nothing of your own
+    people, such as links to your page and groups of responders. `public`: besides, nothing of your media servers."""
 
     @model_validator(mode="after")
     def _signs(self) -> WebhookReceiver:

@@ -23,6 +23,7 @@ SIGNING_SECRET_BYTES: Final = range(24, 65)
 SIGNING_KEY_BYTES: Final = (32, 64)
 """Lengths of an ed25519 key behind ``whsk_``: the private half, or both."""
 
+_PUBLIC_KEY_BYTES: Final = 32
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -106,6 +107,19 @@ def signing_key_weakness(key: SecretStr) -> str | None:
     if len(content) not in SIGNING_KEY_BYTES:
         return f"the signing key must hold 32 bytes, or 64 with its public half, not {len(content)}: {mend}"
     return None
+
+
+def public_key_weakness(key: SecretStr) -> str | None:
+    """Say, as ``what: mend``, why `key` is no public ed25519 key of Standard Webhooks; None if it is."""
+    mend = "ask its owner for what `livecordon keys show` prints"
+    value = key.get_secret_value()
+    if not value.startswith("whpk_"):
+        return f"the public key does not start with whpk_: {mend}"
+    try:
+        content = base64.b64decode(value.removeprefix("whpk_"), validate=True)
+    except (binascii.Error, ValueError):
+        return f"what follows whpk_ is no base64: {mend}"
+    return None if len(content) == _PUBLIC_KEY_BYTES else f"a public key holds {_PUBLIC_KEY_BYTES} bytes: {mend}"
 
 
 def readable_by_others(secret: Secret) -> bool:

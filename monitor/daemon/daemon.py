@@ -32,7 +32,7 @@ from monitor.daemon.promptness import Promptness
 from monitor.daemon.pulse import Pulse
 from monitor.daemon.reloading import Reload
 from monitor.daemon.services import Blocks, Incidents
-from monitor.daemon.settling import settle
+from monitor.daemon.stopping import bounded, finish_effects, settle
 from monitor.daemon.shadow import ShadowJudge
 from monitor.daemon.streams import StreamRegistry
 from monitor.daemon.strikes import Strikes
@@ -63,7 +63,6 @@ from monitor.web.server import WebServer
 _EVIDENCE_DEADLINE_S: Final = 5.0
 _VIDEO_DEADLINE_S: Final = 15.0
 _CUT_GUARD_MARGIN_S: Final = 30.0
-_SETTLE_S: Final = 2.0
 
 log = structlog.get_logger()
 
@@ -153,7 +152,9 @@ class Daemon:
             thresholds=self._thresholds,
             strikes_of=self._strikes.of_live,
             promptness=self._promptness,
+            floor=people.floor,
         )
+        people.hear_partners(self._keeper, self._registry, self._blocks, self._outbox)
         self._barring = Barring(
             self._registry, self._servers, self._engine, self._doorkeeper, self._keeper, self._strikes, self._changes
         )
@@ -209,6 +210,7 @@ class Daemon:
         config = self._parts.config
         notifier = sdnotify.SystemdNotifier()
         async with AsyncExitStack() as stack:
+            asked_to_stop = stack.enter_context(bounded())
             stack.enter_context(sole_owner(self._parts.store))
             await stack.enter_async_context(self._database)
             await self._database.claim()
@@ -243,14 +245,18 @@ class Daemon:
                         self._gauges.run(),
                         self._announce(web, notifier, on_running),
                         *(discovery.probe() for discovery in self._discoveries.values()),
-                        *(discovery.run() for discovery in self._discoveries.values()),
                     )
                 ]
+                discovering = [group.create_task(discovery.run()) for discovery in self._discoveries.values()]
                 await stop.wait()
+                asked_to_stop.set()
                 log.info("daemon_stopping")
                 self._vitals.draining = True
                 notifier.notify("STOPPING=1")
-                await settle(self._keeper, self._thresholds, _SETTLE_S)
+                for task in discovering:
+                    task.cancel()
+                await finish_effects(self._runner)
+                await settle(self._keeper, self._thresholds)
                 await self._people.auditing.keep(last=True)
                 for task in tasks:
                     task.cancel()
@@ -260,7 +266,7 @@ class Daemon:
         if decision.effects:
             self._runner.wake()
             self._outbox.wake()
-        self._people.changed()
+        self._people.committed(incident, decision)
         self._promptness.decided(incident, decision)
         if not incident.record.drill:
             self._thresholds.incident_changed(incident.record)
@@ -343,6 +349,7 @@ class Daemon:
             blocks=blocks,
             quiet=self._people.quiet,
             deliveries=Deliveries(self._database, self._outbox, self._clock),
+            partners=self._people.partners,
             acknowledgements=self._people.acknowledging,
             drills=Drills(self._registry, self._servers, self._engine, self._parts),
             gate=Gate(

@@ -81,6 +81,7 @@ class Keeper:
         thresholds: Thresholds | None = None,
         strikes_of: Callable[[LiveStream], int] = lambda _live: 0,
         promptness: Promptness | None = None,
+        floor: Callable[[StreamRef], Posture] = lambda _ref: Posture.CALM,
     ) -> None:
         """Judge by `rules` (per label).
 
@@ -98,6 +99,7 @@ class Keeper:
             thresholds: Whom to teach, and whose rules hold instead of `rules`.
             strikes_of: How many strikes stand against a publisher.
             promptness: Who measures how fast streams go off the air.
+            floor: How closely a stream is to be watched at least, because of what others say.
         """
         self._registry = registry
         self._servers = servers
@@ -111,6 +113,7 @@ class Keeper:
         self._thresholds = thresholds
         self._strikes_of = strikes_of
         self._promptness = promptness or Promptness(engine, clock)
+        self._floor = floor
         self._for_watchers: WorkQueue = asyncio.Queue()
         self._for_incidents: WorkQueue = asyncio.Queue()
         self._listed_once: set[str] = set()
@@ -288,9 +291,8 @@ class Keeper:
     def _wanted_posture(self, stream: WatchedStream) -> Posture:
         incident = self._engine.open_incident(stream.ref.stream_id)
         wanted = stream.definition.states[stream.definition.initial].posture if incident is None else incident.posture
-        if stream.suspected:
-            wanted = max(wanted, Posture.CLOSE, key=lambda posture: posture.rank)
-        return wanted
+        asked = (wanted, self._floor(stream.ref), Posture.CLOSE if stream.suspected else wanted)
+        return max(asked, key=lambda posture: posture.rank)
 
     def _gain(self, server: MediaServer, live: LiveStream) -> None:
         stream_id = live.ref.stream_id

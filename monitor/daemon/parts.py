@@ -21,6 +21,7 @@ from monitor.config.watching import WatchSection
 from monitor.daemon.enforcement import Enforcement, enforcement_of
 from monitor.daemon.keeper import ServerPolicy
 from monitor.daemon.model import chosen_package, chosen_shadow
+from monitor.daemon.peers import Peer, build_peers, partner_receivers
 from monitor.daemon.place import store_place
 from monitor.daemon.protocols import choose_protocols
 from monitor.daemon.remote import remote_settings
@@ -43,6 +44,7 @@ class Parts:
     rules: Mapping[str, DetectionRule]
     policies: Mapping[str, ServerPolicy]
     receivers: tuple[Receiver, ...]
+    peers: tuple[Peer, ...]
     links: Links
     web: WebSettings
     watch: WatchSettings
@@ -73,7 +75,11 @@ def build_parts(loaded: LoadedConfig, environ: Mapping[str, str]) -> Parts:
         shadow=chosen_shadow(loaded, package),
         rules=rules_for(config.detection, package),
         policies=_policies(loaded, templates, package),
-        receivers=build_receivers(config.alerts.receivers, environ, config_file=str(loaded.file), links=links),
+        receivers=(
+            *build_receivers(config.alerts.receivers, environ, config_file=str(loaded.file), links=links),
+            *partner_receivers(loaded, environ),
+        ),
+        peers=build_peers(loaded, environ),
         links=links,
         web=WebSettings.from_config(config.web, lambda secret: resolve_secret(secret, environ).get_secret_value()),
         watch=replace(

@@ -8,25 +8,34 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.alerts.outbox import Outbox
 from monitor.alerts.pagerduty import PagerDuty
 from monitor.alerts.routing import Routing
 from monitor.clock import Clock
 from monitor.daemon.acknowledging import Acknowledging
 from monitor.daemon.alerting import Alerting
 from monitor.daemon.auditing import Auditing
+from monitor.daemon.keeper import Keeper
 from monitor.daemon.ladder import Ladder
+from monitor.daemon.partners import Partners
 from monitor.daemon.parts import Parts
+from monitor.daemon.peers import told_by
 from monitor.daemon.quiet import Quiet
 from monitor.daemon.reminding import Reminding
+from monitor.daemon.streams import StreamRegistry
+from monitor.effects.blocklist import BlockList
 from monitor.effects.decided import DecidedEffects
 from monitor.effects.pausable import PausablePerformer
 from monitor.effects.port import Performer
 from monitor.effects.restraint import Restraints
 from monitor.effects.strikes import Striking
 from monitor.incidents.engine import IncidentEngine
+from monitor.incidents.records import OpenIncident
+from monitor.protocol.decision import Decision
 from monitor.store.database import Database
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
+from monitor.vocabulary import Posture, StreamRef
 
 
 class People:
@@ -39,6 +48,7 @@ class People:
         quiet: Pauses and silences, for the web layer.
         decided: Writes the rows of effects.
         auditing: Keeps the audit log's head.
+        partners: Other platforms; None where there are none.
     """
 
     def __init__(
@@ -82,6 +92,9 @@ class People:
             database, self.restraints, clock, longest_s=config.responders.longest_silence, on_change=on_change
         )
         self.auditing = Auditing(database, config.data_dir, clock)
+        self.partners: Partners | None = None
+        self._peers = parts.peers
+        self._on_change = on_change
         self._engine: IncidentEngine | None = None
         self._ladder: Ladder | None = None
         self._reminding: Reminding | None = None
@@ -102,6 +115,27 @@ class People:
             routing=routing,
         )
 
+    def hear_partners(self, keeper: Keeper, registry: StreamRegistry, blocks: BlockList, outbox: Outbox) -> None:
+        """Take the word of partners, if there are any; `attach` first."""
+        if self._peers and self._engine is not None:
+            self.partners = Partners(
+                self._database,
+                self._engine,
+                registry,
+                self._clock,
+                self._peers,
+                source=self.alerting.source,
+                context_of=keeper.context_of,
+                is_blocked=blocks.is_blocked,
+                refresh=keeper.refresh_posture,
+                on_change=self._on_change,
+                on_enqueued=outbox.wake,
+            )
+
+    def floor(self, ref: StreamRef) -> Posture:
+        """Return how closely a stream is to be watched at least, because of what partners say."""
+        return Posture.CALM if self.partners is None else self.partners.floor(ref)
+
     def pausable(self, inner: Performer) -> PausablePerformer:
         """Return a performer that rests while containment is paused."""
         return PausablePerformer(
@@ -116,15 +150,20 @@ class People:
         """
         await self.quiet.load()
         await self.acknowledging.load()
+        if self.partners is not None:
+            await self.partners.load()
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Return what is to run for as long as the daemon does; `attach` first."""
         assert self._ladder is not None  # noqa: S101 - see above
         assert self._reminding is not None  # noqa: S101
-        return (self.quiet.run(), self._ladder.run(), self._reminding.run(), self.auditing.run())
+        loops = (self.quiet.run(), self._ladder.run(), self._reminding.run(), self.auditing.run())
+        return loops if self.partners is None else (*loops, self.partners.run())
 
-    def changed(self) -> None:
+    def committed(self, incident: OpenIncident, decision: Decision) -> None:
         """Look at incidents again; call it after each commit."""
+        if self.partners is not None:
+            self.partners.decided(incident, decision)
         if self._ladder is not None:
             self._ladder.wake()
         if self._reminding is not None:
@@ -144,7 +183,7 @@ class People:
 
     def _use_receivers(self, parts: Parts) -> None:
         self.alerting.receivers = tuple(receiver.name for receiver in parts.receivers)
-        self.alerting.routing = Routing.of(parts.config.alerts.receivers, parts.config.responders.groups)
+        self.alerting.routing = Routing.of(told_by(parts.config), parts.config.responders.groups)
         self.acknowledging.links = parts.links
         self.acknowledging.webhook_secrets = {
             receiver.name: receiver.webhook_secrets for receiver in parts.receivers if isinstance(receiver, PagerDuty)

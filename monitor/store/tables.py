@@ -260,6 +260,38 @@ report = Table(
     comment="Reports by users.",
 )
 
+partner_alert = Table(
+    "partner_alert",
+    metadata,
+    Column("partner", String(48), primary_key=True),
+    Column("incident_id", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("word", String(32), nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("label", String(64), nullable=False),
+    Column("stream_name", Text, nullable=True),
+    Column("page_link", Text, nullable=True),
+    Column("drill", Boolean, nullable=False),
+    Column("first_at", Float, nullable=False),
+    Column("heard_at", Float, nullable=False),
+    Column("until", Float, nullable=False, index=True),
+    Column("streams", JSON, nullable=False),
+    Column("disagrees", Boolean, nullable=False),
+    Column("receipt", JSON, nullable=True),
+    comment="What other platforms said of their incidents, and what came of it here; state is standing, withdrawn or over.",
+)
+
+partner_event = Table(
+    "partner_event",
+    metadata,
+    Column("partner", String(48), primary_key=True),
+    Column("event_id", String(64), primary_key=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("receipt", LargeBinary, nullable=False),
+    comment="Events that other platforms sent, so that each is acted upon once, and how each was answered.",
+)
+
 writer = Table(
     "writer",
     metadata,

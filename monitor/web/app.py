@@ -12,7 +12,20 @@ from aiohttp import web
 from monitor import metrics
 from monitor.clock import Clock
 from monitor.errors import StoreError
-from monitor.web import acknowledge, api, deliveries, drills, gate, health, keys, pages, quiet, status, thresholds
+from monitor.web import (
+    acknowledge,
+    api,
+    deliveries,
+    drills,
+    gate,
+    health,
+    keys,
+    pages,
+    partners,
+    quiet,
+    status,
+    thresholds,
+)
 from monitor.web.acknowledge_port import AcknowledgeService
 from monitor.web.auth import READ_METHODS, Authenticator, Via, refuse_cross_site
 from monitor.web.deliveries_port import DeliveryService
@@ -21,6 +34,7 @@ from monitor.web.history import History
 from monitor.web.keys import Area, Route
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
+from monitor.web.partners_port import PartnerService
 from monitor.web.people_port import DrillService, QuietService
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.refusals import Refusal, RequestRefused
@@ -54,6 +68,7 @@ MAIN_ROUTES: Final = (
     *quiet.ROUTES,
     *drills.ROUTES,
     *deliveries.ROUTES,
+    *partners.ROUTES,
     *acknowledge.ROUTES,
     *status.ROUTES,
     *health.ROUTES,
@@ -74,6 +89,7 @@ def main_app(
     strikes: StrikeService | None = None,
     reports: ReportService | None = None,
     delivery_service: DeliveryService | None = None,
+    partner_service: PartnerService | None = None,
     acknowledgements: AcknowledgeService | None = None,
 ) -> web.Application:
     """Return page, API, metrics and health; and the gate, unless that has an address of its own."""
@@ -93,6 +109,8 @@ def main_app(
         app[keys.REPORTS] = reports
     if delivery_service is not None:
         app[keys.DELIVERIES] = delivery_service
+    if partner_service is not None:
+        app[keys.PARTNERS] = partner_service
     if acknowledgements is not None:
         app[keys.ACKNOWLEDGEMENTS] = acknowledgements
     live = app[keys.LIVE] = LiveFeed(daemon)

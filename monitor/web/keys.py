@@ -16,6 +16,7 @@ from monitor.web.enforcement_port import ReportService, StrikeService
 from monitor.web.history import History
 from monitor.web.live import LiveFeed
 from monitor.web.overview import Overview
+from monitor.web.partners_port import PartnerService
 from monitor.web.people_port import DrillService, QuietService
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.settings import Role, WebSettings
@@ -56,6 +57,7 @@ STRIKES = web.AppKey("strikes", StrikeService)
 REPORTS = web.AppKey("reports", ReportService)
 ACKNOWLEDGEMENTS = web.AppKey("acknowledgements", AcknowledgeService)
 DELIVERIES = web.AppKey("deliveries", DeliveryService)
+PARTNERS = web.AppKey("partners", PartnerService)
 LIVE = web.AppKey("live", LiveFeed)
 OVERVIEW = web.AppKey("overview", Overview)
 HISTORY = web.AppKey("history", History)

@@ -20,6 +20,7 @@ from monitor.web.body import decode_form, read_body
 from monitor.web.display import displayable, displayable_lines
 from monitor.web.keys import Area, Route
 from monitor.web.overview import Rendered
+from monitor.web.partners_port import PartnerAlertView
 from monitor.web.port import IncidentDetail, StreamView
 from monitor.web.refusals import Refusal, RequestRefused
 from monitor.web.settings import Role
@@ -27,6 +28,7 @@ from monitor.web.settings import Role
 _log = structlog.get_logger()
 
 _HERE = Path(__file__).parent
+_MOST_WARNINGS = 5
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _STATIC = {
     path.name: (path.read_bytes(), _STATIC_TYPES[path.suffix])
@@ -85,9 +87,18 @@ def render(
         "principal": principal or request.get(keys.PRINCIPAL),
         "is_open": request.app[keys.AUTHENTICATOR].is_open,
         "silences": request.app[keys.QUIET].silences(),
+        "warnings": _warnings(request),
     }
     text = aiohttp_jinja2.render_string(template, request, {**common, **context})
     return web.Response(text=text, status=status, content_type="text/html")
+
+
+def _warnings(request: web.Request) -> list[PartnerAlertView]:
+    """Return what partners warn of now."""
+    partners = request.app.get(keys.PARTNERS)
+    return (
+        [] if partners is None else [alert for alert in partners.alerts() if alert.state == "standing"][:_MOST_WARNINGS]
+    )
 
 
 def error_page(request: web.Request, refused: RequestRefused) -> web.Response:

@@ -40,6 +40,7 @@ class Refusal(StrEnum):
     DRILL_UNDER_WAY = "drill_under_way"
     UNKNOWN_STRIKE = "unknown_strike"
     TOO_MANY_REPORTS = "too_many_reports"
+    TOO_MANY_EVENTS = "too_many_events"
     TOO_MANY_PAGES = "too_many_pages"
     STORE_FAILED = "store_failed"
     INTERNAL = "internal"
@@ -76,6 +77,7 @@ STATUS = {
     Refusal.DRILL_UNDER_WAY: 409,
     Refusal.UNKNOWN_STRIKE: 404,
     Refusal.TOO_MANY_REPORTS: 429,
+    Refusal.TOO_MANY_EVENTS: 429,
     Refusal.TOO_MANY_PAGES: 503,
     Refusal.STORE_FAILED: 503,
     Refusal.INTERNAL: 500,

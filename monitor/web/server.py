@@ -16,6 +16,7 @@ from monitor.web.acknowledge_port import AcknowledgeService
 from monitor.web.app import gate_app, main_app
 from monitor.web.deliveries_port import DeliveryService
 from monitor.web.enforcement_port import ReportService, StrikeService
+from monitor.web.partners_port import PartnerService
 from monitor.web.people_port import DrillService, QuietService
 from monitor.web.port import BlockService, DaemonView, GateService, IncidentService
 from monitor.web.settings import Listen, WebSettings
@@ -52,6 +53,7 @@ class WebServer:
         strikes: StrikeService | None = None,
         reports: ReportService | None = None,
         deliveries: DeliveryService | None = None,
+        partners: PartnerService | None = None,
         acknowledgements: AcknowledgeService | None = None,
     ) -> None:
         clock = clock or SystemClock()
@@ -68,6 +70,7 @@ class WebServer:
             strikes=strikes,
             reports=reports,
             delivery_service=deliveries,
+            partner_service=partners,
             acknowledgements=acknowledgements,
         )
         self._gate_app = (

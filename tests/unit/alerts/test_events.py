@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from monitor.alerts.event_models import IncidentData, ReceiverData, ReceiverDisabledEvent, parse, schema_json
+from monitor.alerts.envelope import IncidentData
+from monitor.alerts.event_models import EVENT_MODELS, EVENT_TYPES, parse, schema_json
 from monitor.alerts.events import RECEIVER_DISABLED_TYPE, IncidentSnapshot, compose, compose_receiver_disabled
+from monitor.alerts.work_events import ReceiverData, ReceiverDisabledEvent
 from monitor.policies import Policy
 from monitor.protocol.decision import Reason
 from monitor.store.deliveries import Priority
@@ -190,8 +192,15 @@ def test_every_type_and_field_is_documented_and_every_example_is_valid() -> None
     page = (DOCS / "events.md").read_text(encoding="utf-8")
     examples = [parse(block.encode()) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
     headings = re.findall(r"^### `(livecordon\.\w+\.\w+)`$", page, re.MULTILINE)
-    assert headings == [*(f"livecordon.incident.{kind.value}" for kind in AlertEvent), RECEIVER_DISABLED_TYPE]
+    assert sorted(headings) == sorted(EVENT_TYPES)
+    assert {f"livecordon.incident.{kind.value}" for kind in AlertEvent} <= set(headings)
     assert [example.type for example in examples] == headings
+    for model, kind in zip(EVENT_MODELS, EVENT_TYPES, strict=True):
+        data: Any = model.model_fields["data"].annotation
+        family = kind.rpartition(".")[0]
+        tables = page.partition("## Types")[0] if issubclass(data, IncidentData) else ""
+        tables += page.partition(f"### `{family}.")[2].partition("## Why")[0]
+        assert set(data.model_fields) <= set(re.findall(r"^\| `data\.([\w.]+)` \|", tables, re.MULTILINE)), kind
     rows = re.findall(r"^\| `([\w.]+)` \|", page.partition("## Types")[0], re.MULTILINE)
     wanted = [name for name in type(examples[0]).model_fields if name != "data"]
     assert sorted(rows) == sorted(wanted + [f"data.{name}" for name in IncidentData.model_fields])
@@ -212,5 +221,5 @@ def test_a_disabled_receiver_is_told_of_in_a_documented_event_without_an_inciden
     assert (parsed.subject, parsed.data.receiver, parsed.data.cancelled) == ("partner", "partner", 3)
     assert (event.incident_id, event.priority, parsed.sequence) == (None, Priority.CRISIS, "0000000000")
     page = (DOCS / "events.md").read_text(encoding="utf-8")
-    section = page.partition(f"### `{RECEIVER_DISABLED_TYPE}`")[2]
+    section = page.partition(f"### `{RECEIVER_DISABLED_TYPE}`")[2].partition("### ")[0]
     assert sorted(re.findall(r"^\| `data\.([\w.]+)` \|", section, re.MULTILINE)) == sorted(ReceiverData.model_fields)

@@ -35,6 +35,7 @@ ENVIRON = {
     "LIVECORDON_SLACK_WEBHOOK": "https://hooks.slack.com/services/T0/B0/x",
     "LIVECORDON_ALERTMANAGER_TOKEN": "for the example",
     "LIVECORDON_MAIL_PASSWORD": "for the example",
+    "LIVECORDON_NORTH_SECRET": "whsec_" + "abcd" * 8,
     "LIVECORDON_APPRISE_URL": "ntfys://ntfy.example.org/livecordon",
 }
 NOT_IN_THE_EXAMPLE = {
@@ -70,6 +71,9 @@ NOT_IN_THE_EXAMPLE = {
     "alerts.receivers[].password.file",
     "alerts.receivers[].urls[].file",
     "alerts.receivers[].ca_file",  # must be there
+    "partners[].secrets[].file",
+    "partners[].signing_keys[].file",
+    "partners[].ca_file",  # must be there
     "watch.remote.token.file",
     "policies[].text",  # excludes url
     "strikes.key.file",
@@ -139,6 +143,9 @@ def test_every_setting_stands_in_it() -> None:
         "web.tokens",
         "alerts.receivers",
         "responders.groups",
+        "partners",
+        "partners[].secrets",
+        "partners[].signing_keys",
         "alerts.receivers[].secrets",
         "alerts.receivers[].signing_keys",
         "alerts.receivers[].webhook_secrets",

@@ -18,6 +18,7 @@ import yaml
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 from monitor import errors, metrics
+from monitor.alerts.event_models import EVENT_TYPES
 from monitor.alerts.port import Outcome
 from monitor.classify.manifest import parse_manifest
 from monitor.cli.main import COMMANDS, cli
@@ -100,6 +101,7 @@ def _info_labels(name: str) -> set[str]:
         ("livecordon_disk_free_bytes", metrics.DISK_USES),
         ("livecordon_effects_total", [*EffectKind, *metrics.EFFECT_OUTCOMES]),
         ("livecordon_deliveries_total", {*metrics.DELIVERY_OUTCOMES, *Outcome}),
+        ("livecordon_partner_events_total", metrics.PARTNER_OUTCOMES),
         ("livecordon_gate_decisions_total", metrics.GATE_ANSWERS),
         ("livecordon_http_requests_total", [*metrics.HTTP_AREAS, *metrics.HTTP_CODES]),
     ],
@@ -243,7 +245,8 @@ def test_no_page_names_a_setting_that_does_not_exist() -> None:
 
 def test_every_event_type_is_documented() -> None:
     text = (DOCS / "events.md").read_text(encoding="utf-8")
-    types = {f"livecordon.incident.{event.value}" for event in AlertEvent} | {"livecordon.receiver.disabled"}
+    types = set(EVENT_TYPES)
+    assert {f"livecordon.incident.{event.value}" for event in AlertEvent} <= types
     assert set(re.findall(r"^### `(livecordon\.[a-z._]+)`$", text, re.MULTILINE)) == types
     for page, other in pages_of_text().items():
         assert set(re.findall(r"\blivecordon\.incident\.[a-z_]+", other)) <= types, page
