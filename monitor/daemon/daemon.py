@@ -28,6 +28,7 @@ from monitor.daemon.model_swap import ModelSwap
 from monitor.daemon.parts import Parts
 from monitor.daemon.people import People
 from monitor.daemon.performers import performers_of
+from monitor.daemon.priorities import Priorities
 from monitor.daemon.promptness import Promptness
 from monitor.daemon.pulse import Pulse
 from monitor.daemon.reloading import Reload
@@ -155,6 +156,9 @@ class Daemon:
             floor=people.floor,
         )
         people.hear_partners(self._keeper, self._registry, self._blocks, self._outbox)
+        self._weighed = Priorities(
+            self._registry, self._watchers, clock, self._strikes.of_live, self._keeper.on_listing
+        )
         self._barring = Barring(
             self._registry, self._servers, self._engine, self._doorkeeper, self._keeper, self._strikes, self._changes
         )
@@ -224,7 +228,7 @@ class Daemon:
             key = self._parts.enforcement.identifier.derived_key("held streams")
             self._servers.update(await open_media_servers(stack, config, gate_url=web.gate_url, key=key))
             self._discoveries.update(
-                discoveries_of(config, self._servers, self._clock, self._keeper.on_listing, self._containment.is_read)
+                discoveries_of(config, self._servers, self._clock, self._weighed.on_listing, self._containment.is_read)
             )
             await stack.enter_async_context(self._watchers)
             log.info("daemon_started", version=__version__, dry_run=config.dry_run, servers=sorted(self._servers))

@@ -3,7 +3,7 @@
 Packets are decoded one at a time, each while its stream holds a slot. Where several streams wait for one, the closest
 posture goes first; in calm posture, those that have begun a clip go before those at the head of a group of pictures,
 so that what was begun is finished; and among equals, the stream goes first that was looked at longest ago, one never
-looked at before all others. But while such newcomers wait, one head in four is that of a stream already known, if one
+looked at before all others. At heads, the time since then counts as many times as the stream has weight. But while such newcomers wait, one head in four is that of a stream already known, if one
 waits: a crowd that comes at once must not blind those that are watched already. One turn in four goes to a calmer
 stream if one waits, and one in 64 to a head if one waits, so nobody starves: a turn at a head is a whole clip, some 16
 packets.
@@ -186,11 +186,16 @@ class DecodeAdmission:
 
 
 class DecodeLease:
-    """One stream's way to the decode slots; what `VideoSource.clips` takes as `decode_slots`, and as `admit`."""
+    """One stream's way to the decode slots; what `VideoSource.clips` takes as `decode_slots`, and as `admit`.
+
+    Attributes:
+        weight: How much the stream matters: its wait for a head counts so many times as long as it is.
+    """
 
     def __init__(self, admission: DecodeAdmission, posture: Callable[[], Posture]) -> None:
         self._admission = admission
         self._posture = posture
+        self.weight = 1.0
         self._looked_at_s = -math.inf
         self._heads = (0, 0)
         self._decode_cpu_s = 0.0
@@ -223,7 +228,7 @@ class DecodeLease:
         With a patience of 0 the head is left out whether there is room or not.
         """
         admitted, left_out = self._heads
-        if patience_s <= 0 or not self._admission.acquire(Rank.HEAD, self._looked_at_s, patience_s):
+        if patience_s <= 0 or not self._admission.acquire(Rank.HEAD, self._counted_from_s(), patience_s):
             self._heads = (admitted, left_out + 1)
             self._admission.count_thinned()
             return False
@@ -232,6 +237,12 @@ class DecodeLease:
         self.looked()
         self._admission.release()
         return True
+
+    def _counted_from_s(self) -> float:
+        if self.weight == 1.0 or self._looked_at_s == -math.inf:
+            return self._looked_at_s
+        now_s = self._admission.now_s()
+        return now_s - (now_s - self._looked_at_s) * self.weight
 
     def looked(self) -> None:
         """The stream has been looked at now."""

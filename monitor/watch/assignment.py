@@ -26,6 +26,7 @@ class AssignedStream:
 
     Attributes:
         tries: How many tries in a row have failed so far.
+        weight: How much it matters beside others, where there is more to watch than time; 1 for ordinary streams.
         model: ``name@version`` of the model that its last scores are from; empty before the first.
         watching_since_s: Since when its watcher calls it watched, on the monotonic clock; None while it does not.
     """
@@ -33,6 +34,7 @@ class AssignedStream:
     url: str = field(repr=False)
     posture: Posture
     tries: int = 0
+    weight: float = 1.0
     watching_since_s: float | None = None
     model: str = ""
 

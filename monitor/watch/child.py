@@ -131,11 +131,11 @@ class WatcherChild:
         """The process's number, or None while there is none."""
         return None if self._process is None else self._process.pid
 
-    def assign(self, stream_id: str, url: str, posture: Posture, tries: int = 0) -> None:
+    def assign(self, stream_id: str, url: str, posture: Posture, tries: int = 0, weight: float = 1.0) -> None:
         """Have the process watch a stream that has failed `tries` times; again, it tries at once if it was waiting."""
         self.streams.setdefault(stream_id, None)
         self._left_s.pop(stream_id, None)
-        self._send(Assign(stream_id=stream_id, url=url, posture=posture, tries=tries))
+        self._send(Assign(stream_id=stream_id, url=url, posture=posture, tries=tries, weight=weight))
 
     def release(self, stream_id: str) -> None:
         """Have the process stop watching a stream; what it still says about it is not passed on."""
@@ -145,9 +145,9 @@ class WatcherChild:
         self._left_s[stream_id] = now_s
         self._send(Release(stream_id=stream_id))
 
-    def set_posture(self, stream_id: str, posture: Posture) -> None:
+    def set_posture(self, stream_id: str, posture: Posture, weight: float = 1.0) -> None:
         """Have the process watch a stream more or less closely."""
-        self._send(SetPosture(stream_id=stream_id, posture=posture))
+        self._send(SetPosture(stream_id=stream_id, posture=posture, weight=weight))
 
     async def evidence(self, stream_id: str, deadline_s: float) -> Evidence | None:
         """Ask for what is kept of a stream; None when no answer comes within `deadline_s` seconds or the process ends."""

@@ -181,9 +181,10 @@ class Engine:
                 self._assign(message)
             case Release(stream_id=stream_id):
                 self._release(stream_id)
-            case SetPosture(stream_id=stream_id, posture=posture):
+            case SetPosture(stream_id=stream_id, posture=posture, weight=weight):
                 if (watch := self._streams.get(stream_id)) is not None:
                     watch.posture = posture
+                    watch.weigh(weight)
             case RequestEvidence(request_id=request_id, stream_id=stream_id):
                 self.send(self.recent.evidence(request_id, stream_id))
             case RequestVideo():
@@ -196,10 +197,12 @@ class Engine:
         watch = self._streams.get(message.stream_id)
         if watch is not None and watch.url == message.url:
             watch.posture = message.posture
+            watch.weigh(message.weight)
             watch.wake()
             return
         self._release(message.stream_id)
         watch = StreamWatch(message.stream_id, message.url, message.posture, self._ports, tries=message.tries)
+        watch.weigh(message.weight)
         with self._lock:
             self._streams[message.stream_id] = watch
         watch.start()

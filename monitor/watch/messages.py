@@ -25,13 +25,14 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", forbid_unknown_fiel
 class Assign(Message, frozen=True, tag="assign"):
     """Daemon to watcher: watch this stream from now on. `url` may hold secrets and is never logged.
 
-    `tries` in a row have failed where it was watched before, so its back-off goes on from there.
+    `tries` in a row have failed where it was watched before, so its back-off goes on from there. `weight` as in `SetPosture`.
     """
 
     stream_id: str
     url: str
     posture: Posture
     tries: int = 0
+    weight: float = 1.0
 
 
 class Release(Message, frozen=True, tag="release"):
@@ -41,10 +42,14 @@ class Release(Message, frozen=True, tag="release"):
 
 
 class SetPosture(Message, frozen=True, tag="set_posture"):
-    """Daemon to watcher: watch this stream more or less closely, without a reconnect."""
+    """Daemon to watcher: watch this stream more or less closely, without a reconnect.
+
+    Where there is more to watch than time, a calm stream of twice the `weight` is looked at twice as often.
+    """
 
     stream_id: str
     posture: Posture
+    weight: float = 1.0
 
 
 class RequestEvidence(Message, frozen=True, tag="request_evidence"):

@@ -67,7 +67,7 @@ class Roster:
         if since_s is not None and self.clock.monotonic_s() - since_s >= STEADY_AFTER_S:
             stream.tries = 0
         self.holders.came(stream_id, child)
-        child.assign(stream_id, stream.url, stream.posture, stream.tries)
+        child.assign(stream_id, stream.url, stream.posture, stream.tries, stream.weight)
 
     def succeed(self, stream_id: str, target: WatcherChild) -> None:
         """Have `target` watch a stream from now on; who watches it now goes on until `target` has scored it."""

@@ -143,6 +143,10 @@ class StreamWatch:
         self._retry.resume(self.tries)
         self._after_end.resume(self.tries)
 
+    def weigh(self, weight: float) -> None:
+        """Say how much this stream matters beside others, where there is more to watch than time."""
+        self._lease.weight = weight
+
     def start(self) -> None:
         """Start the stream's thread."""
         self.ports.recent.watch(self.stream_id)

@@ -180,7 +180,7 @@ class Watchers:
             known.posture = posture
             self._roster.assignment.set_posture(stream_id, posture)
             for child in self._roster.children_of(stream_id):
-                child.assign(stream_id, url, posture)
+                child.assign(stream_id, url, posture, weight=known.weight)
             return
         if known is not None:
             await self.release(stream_id)
@@ -211,7 +211,13 @@ class Watchers:
         stream.posture = posture
         self._roster.assignment.set_posture(stream_id, posture)
         for child in self._roster.children_of(stream_id):
-            child.set_posture(stream_id, posture)
+            child.set_posture(stream_id, posture, stream.weight)
+
+    async def set_weight(self, stream_id: str, weight: float) -> None:
+        """Say how much a stream matters beside others (1 for ordinary ones); unknown streams are ignored."""
+        if (stream := self._roster.streams.get(stream_id)) is not None and stream.weight != weight:
+            stream.weight = weight
+            await self.set_posture(stream_id, stream.posture)
 
     @property
     def swapping(self) -> bool:

@@ -217,3 +217,30 @@ def test_whoever_is_admitted_leaves_the_slot_free() -> None:
     admission = DecodeAdmission(1)
     assert lease(admission).admit(1.0)
     assert lease(admission).acquire(timeout=0)
+
+
+def test_of_streams_that_wait_for_a_head_one_with_weight_counts_as_waiting_longer() -> None:
+    now_s = [0.0]
+    admission = DecodeAdmission(1, lambda: now_s[0])
+    light, heavy = admission.lease(lambda: Posture.CALM), admission.lease(lambda: Posture.CALM)
+    heavy.weight = 3.0
+    light.looked()
+    now_s[0] = 2.0
+    heavy.looked()
+    # The lighter one was looked at earlier: ten seconds ago, and the other eight.
+    now_s[0] = 10.0
+    turns: list[str] = []
+
+    def wait_for_a_head(lease: DecodeLease, name: str) -> None:
+        if lease.admit(5):
+            turns.append(name)
+
+    assert light.acquire(timeout=1)
+    threads = [threading.Thread(target=wait_for_a_head, args=who) for who in ((light, "light"), (heavy, "heavy"))]
+    for thread in threads:
+        thread.start()
+    until_waiting(admission, 2)
+    light.release()
+    for thread in threads:
+        thread.join(5)
+    assert turns == ["heavy", "light"]
