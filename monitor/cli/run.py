@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from monitor.cli.options import config_option
+from monitor.cli.stop_signals import stop_on_signals
 from monitor.config.loading import load_config
 from monitor.daemon.daemon import Daemon, Running
 from monitor.daemon.parts import build_parts
@@ -22,7 +23,8 @@ from monitor.logs import configure_logging
 def run(*, config_file: Path | None) -> int:
     """Watch the configured media servers until told to stop.
 
-    SIGTERM or Ctrl-C stops in order: what is under way stays in the store and is finished by the next start. SIGHUP reads
+    SIGTERM or Ctrl-C stops in order: what is under way stays in the store and is finished by the next start. A second one ends
+    it at once. SIGHUP reads
     configuration and protocols again: protocols, receivers, responders and model are taken into use without a restart.
     """
     loaded = load_config(config_file, os.environ)
@@ -58,8 +60,7 @@ async def _until_stopped(daemon: Daemon, config_file: Path | None) -> None:
         task.add_done_callback(reloads.discard)
 
     loop.add_signal_handler(signal.SIGHUP, reload)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop_on_signals(loop, stop.set)
     await daemon.run(stop, _say_where)
 
 

@@ -33,8 +33,8 @@ from monitor.daemon.promptness import Promptness
 from monitor.daemon.pulse import Pulse
 from monitor.daemon.reloading import Reload
 from monitor.daemon.services import Blocks, Incidents
-from monitor.daemon.stopping import bounded, finish_effects, settle
 from monitor.daemon.shadow import ShadowJudge
+from monitor.daemon.stopping import bounded, wind_down
 from monitor.daemon.streams import StreamRegistry
 from monitor.daemon.strikes import Strikes
 from monitor.daemon.thresholds import Thresholds, applications_of, budgets_of
@@ -56,7 +56,7 @@ from monitor.store.effects import EffectRecord
 from monitor.store.ownership import sole_owner
 from monitor.store.strikes import StrikeRecord
 from monitor.vocabulary import StreamRef
-from monitor.watch.messages import Observation, StreamStatus, WatcherFault
+from monitor.watch.messages import Observation, WatcherFault
 from monitor.watch.supervisor import Watchers
 from monitor.web.changes import ChangeSignal
 from monitor.web.server import WebServer
@@ -117,7 +117,7 @@ class Daemon:
             parts.watch,
             clock,
             on_observation=self._on_observation,
-            on_status=self._on_status,
+            on_status=lambda status: self._keeper.on_status(status),  # noqa: PLW0108 - made later
             on_fault=self._on_fault,
             on_model=self._on_model,
             on_shadow=self._shadow.take,
@@ -156,9 +156,8 @@ class Daemon:
             floor=people.floor,
         )
         people.hear_partners(self._keeper, self._registry, self._blocks, self._outbox)
-        self._weighed = Priorities(
-            self._registry, self._watchers, clock, self._strikes.of_live, self._keeper.on_listing
-        )
+        listed = self._keeper.on_listing
+        self._weighed = Priorities(self._registry, self._watchers, clock, self._strikes.of_live, listed)
         self._barring = Barring(
             self._registry, self._servers, self._engine, self._doorkeeper, self._keeper, self._strikes, self._changes
         )
@@ -254,13 +253,9 @@ class Daemon:
                 discovering = [group.create_task(discovery.run()) for discovery in self._discoveries.values()]
                 await stop.wait()
                 asked_to_stop.set()
-                log.info("daemon_stopping")
                 self._vitals.draining = True
                 notifier.notify("STOPPING=1")
-                for task in discovering:
-                    task.cancel()
-                await finish_effects(self._runner)
-                await settle(self._keeper, self._thresholds)
+                await wind_down(discovering, self._runner, self._keeper, self._thresholds)
                 await self._people.auditing.keep(last=True)
                 for task in tasks:
                     task.cancel()
@@ -394,9 +389,6 @@ class Daemon:
 
     def _on_model(self, stream_id: str, model: str) -> None:
         self._keeper.on_model(stream_id, model)
-
-    def _on_status(self, status: StreamStatus) -> None:
-        self._keeper.on_status(status)
 
     def _on_fault(self, fault: WatcherFault) -> None:
         log.error("watcher_fault", reason=fault.reason)

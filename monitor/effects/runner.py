@@ -78,6 +78,8 @@ class EffectRunner:
         self._wake = asyncio.Event()
         self._known: set[str] = set()
         self._queues: dict[tuple[str, Lane], deque[EffectRecord]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def wake(self) -> None:
         """Look for new effects at once; call it after a transaction that wrote some."""
@@ -98,6 +100,10 @@ class EffectRunner:
         """Carry out effects that the store has not taken, and will take later under the same ids."""
         self._handed.extend(effects)
         self._wake.set()
+
+    async def idle(self) -> None:
+        """Wait until nothing is being carried out; cancellation ends the wait at once."""
+        await self._idle.wait()
 
     async def run(self) -> None:
         """Run until cancelled; effects in the middle of being carried out stay pending in the store."""
@@ -143,6 +149,7 @@ class EffectRunner:
             self._queues[lane].append(effect)
         else:
             self._queues[lane] = deque([effect])
+            self._idle.clear()
             group.create_task(self._drain(lane))
 
     async def _drain(self, lane: tuple[str, Lane]) -> None:
@@ -154,6 +161,8 @@ class EffectRunner:
             self._remember_end_of(effect.id)
             self._rowless.discard(effect.id)
         del self._queues[lane]
+        if not self._queues:
+            self._idle.set()
 
     def _remember_end_of(self, effect_id: str) -> None:
         # A look into the store may have found an effect before it was taken: it must not be done again.

@@ -91,15 +91,18 @@ async def test_containment_runs_in_order_and_neither_evidence_nor_people_wait_fo
     performer = Recorder()
     release_block = performer.hold(EffectKind.BLOCK)
     release_evidence = performer.hold(EffectKind.PRESERVE)
-    async with running(on, performer):
+    async with running(on, performer) as runner:
         await on.engine.handle(context("immediate"), ACT)
         await until(lambda: ("cam1", "alert") in performer.ended and ("cam1", "block") in performer.begun, on)
         assert ("cam1", "cut") not in performer.begun
+        idle = asyncio.create_task(runner.idle())
         release_block.set()
         await until(lambda: ("cam1", "cut") in performer.ended, on)
         assert ("cam1", "preserve") not in performer.ended
+        assert not idle.done()
         release_evidence.set()
         await until(lambda: ("cam1", "preserve") in performer.ended, on)
+        await until(idle.done, on)
 
 
 async def test_one_incidents_slow_cut_does_not_hold_up_anothers(on: Bench) -> None:
