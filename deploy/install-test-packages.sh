@@ -1,27 +1,31 @@
 #!/usr/bin/env bash
 # Installs what tests with real servers and browsers use, when it is missing: Debian packages, where this user may, and
-# Node-Media-Server into .node. Where it cannot, it says what is missing; the tests that need it then skip, or fail where CI=true.
+# Node-Media-Server and a verifier of webhooks into .node. Where it cannot, it says what is missing; the tests that need it then skip, or fail where CI=true.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Exactly what the lock file names, checked by its digests, and without running any package's own scripts.
-install_node_media_server() {
-  local wanted=deploy/node-media-server
-  cmp -s "$wanted/package-lock.json" .node/installed.json && return
+# Exactly what a lock file names, checked by its digests, and without running any package's own scripts.
+install_from_npm() {
+  local wanted=$1 place=$2 what=$3
+  cmp -s "$wanted/package-lock.json" "$place/installed.json" && return
   if ! command -v npm >/dev/null; then
-    echo "Missing for some tests: npm, with which Node-Media-Server is installed" >&2
+    echo "Missing for some tests: npm, with which $what is installed" >&2
     return
   fi
-  echo "Installing Node-Media-Server into .node …"
-  mkdir -p .node
-  cp "$wanted/package.json" "$wanted/package-lock.json" .node/
-  if (cd .node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null); then
-    cp .node/package-lock.json .node/installed.json
+  echo "Installing $what into $place …"
+  mkdir -p "$place"
+  cp "$wanted/package.json" "$wanted/package-lock.json" "$place/"
+  if (cd "$place" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null); then
+    cp "$place/package-lock.json" "$place/installed.json"
   else
-    echo "Missing for some tests: Node-Media-Server, which npm could not install" >&2
+    echo "Missing for some tests: $what, which npm could not install" >&2
   fi
 }
-trap install_node_media_server EXIT
+install_all_from_npm() {
+  install_from_npm deploy/node-media-server .node Node-Media-Server
+  install_from_npm deploy/standard-webhooks .node/standard-webhooks "the verifier of Standard Webhooks"
+}
+trap install_all_from_npm EXIT
 
 missing=()
 command -v nginx >/dev/null || missing+=(nginx)
@@ -30,6 +34,7 @@ command -v ffmpeg >/dev/null || missing+=(ffmpeg)
 command -v chromium >/dev/null || missing+=(chromium)
 command -v chromedriver >/dev/null || missing+=(chromium-driver)
 command -v promtool >/dev/null || missing+=(prometheus)
+command -v prometheus-alertmanager >/dev/null || missing+=(prometheus-alertmanager)
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
@@ -56,7 +61,7 @@ policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
   "${as_root[@]}" chmod +x "$policy"
-  trap '"${as_root[@]}" rm -f "$policy"; install_node_media_server' EXIT
+  trap '"${as_root[@]}" rm -f "$policy"; install_all_from_npm' EXIT
 fi
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

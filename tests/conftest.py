@@ -12,7 +12,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from tests.fakes.checkout import NODE_MEDIA_SERVER
+from tests.fakes.checkout import NODE_MEDIA_SERVER, WEBHOOK_VERIFIER
 from tests.fakes.postgres import postgres_programs
 
 # How long an example takes says something about the machine, nothing about the code.
@@ -22,24 +22,32 @@ settings.load_profile("livecordon")
 _RTMP_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
 
 
+_PROGRAMS: dict[str, tuple[str, ...]] = {
+    "real_server": ("nginx", "ffmpeg"),
+    "browser": ("chromium", "chromedriver"),
+    "node_media_server": ("node", "ffmpeg"),
+    "alertmanager": ("prometheus-alertmanager",),
+    "webhook_verifier": ("node",),
+    "postgres": (),
+}
+_FILES: dict[str, tuple[Path, str]] = {
+    "real_server": (_RTMP_MODULE, "libnginx-mod-rtmp"),
+    "node_media_server": (NODE_MEDIA_SERVER, "node-media-server"),
+    "webhook_verifier": (WEBHOOK_VERIFIER, "the package standardwebhooks of npm"),
+}
+
+
 def _missing_for(marker: str) -> list[str]:
-    match marker:
-        case "real_server":
-            missing = [program for program in ("nginx", "ffmpeg") if shutil.which(program) is None]
-            return missing if _RTMP_MODULE.exists() else [*missing, "libnginx-mod-rtmp"]
-        case "browser":
-            return [program for program in ("chromium", "chromedriver") if shutil.which(program) is None]
-        case "node_media_server":
-            missing = [program for program in ("node", "ffmpeg") if shutil.which(program) is None]
-            return missing if NODE_MEDIA_SERVER.exists() else [*missing, "node-media-server"]
-        case "postgres":
-            return [] if postgres_programs() else ["postgresql"]
-        case _:
-            return []
+    missing = [program for program in _PROGRAMS[marker] if shutil.which(program) is None]
+    if marker in _FILES and not _FILES[marker][0].exists():
+        missing.append(_FILES[marker][1])
+    if marker == "postgres" and not postgres_programs():
+        missing.append("postgresql")
+    return missing
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("real_server", "node_media_server", "browser", "postgres"):
+    for marker in _PROGRAMS:
         if item.get_closest_marker(marker) is None:
             continue
         missing = _missing_for(marker)

@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NODE_MEDIA_SERVER = ROOT / ".node" / "node_modules" / "node-media-server" / "bin" / "app.js"
 """Its program, once `make packages` has installed it."""
 
+WEBHOOK_VERIFIER = ROOT / ".node" / "standard-webhooks" / "node_modules" / "standardwebhooks"
+"""The package of npm that verifies Standard Webhooks, once `make packages` has installed it."""
+
 _MADE = frozenset({".git", ".venv", ".setup", ".node", "dist", "livecordon-data", "__pycache__"})
 
 
