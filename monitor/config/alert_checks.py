@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
@@ -55,6 +56,9 @@ def alert_mistakes(config: Config, environ: Mapping[str, str]) -> Iterator[Findi
             if server not in known:
                 mend = f"use one of {', '.join(sorted(known))}" if known else "add it to servers"
                 yield (*place, "servers", position), "there is no such media server", mend
+        if isinstance(receiver, AppriseReceiver) and importlib.util.find_spec("apprise") is None:
+            mend = "install it with `pip install 'livecordon[apprise]'`"
+            yield (*place, "kind"), "this needs Apprise, which is not installed", mend
         if receiver.repeat is not None and receiver.repeat < _SHORTEST_REPEAT_S:
             yield (*place, "repeat"), "nobody can answer that fast", "repeat after 30s or more"
 

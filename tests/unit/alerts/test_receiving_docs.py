@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import SecretStr
 
-from monitor.alerts.signing import Signer
+from monitor.alerts.signing import Signer, public_part, written
 from monitor.config.models import AlertsSection
 from tests.fakes.receiver import SECRET
 
@@ -97,3 +98,30 @@ def test_the_configuration_shown_is_valid() -> None:
     (example,) = re.findall(r"^```yaml\n(alerts:.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     section = AlertsSection.model_validate(yaml.safe_load(example)["alerts"])
     assert [receiver.name for receiver in section.receivers] == ["partner"]
+
+
+def theirs_by_python(headers: dict[str, str], public: str, body: bytes, _folder: Path) -> bool:
+    names: dict[str, Any] = {}
+    exec(block("py"), names)  # it is our own page
+    return bool(names["is_theirs"](headers, body, public))
+
+
+def theirs_by_node(headers: dict[str, str], public: str, body: bytes, folder: Path) -> bool:
+    if shutil.which("node") is None:
+        pytest.skip("Node.js is not installed")
+    (folder / "body").write_bytes(body)
+    call = f"isTheirs({json.dumps(headers)}, require('fs').readFileSync('body'), {json.dumps(public)})"
+    (folder / "check.js").write_text(block("js") + f"\nconsole.log({call});\n", encoding="utf-8")
+    done = subprocess.run(["node", "check.js"], cwd=folder, capture_output=True, text=True, check=True)
+    return {"true\n": True, "false\n": False}[done.stdout]
+
+
+@pytest.mark.parametrize("verify", [theirs_by_python, theirs_by_node])
+def test_a_public_key_tells_who_signed(tmp_path: Path, verify: Callable[..., bool]) -> None:
+    key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    signer = Signer([SecretStr(SECRET)], [SecretStr(written(one)) for one in (other, key)])
+    headers = signer.headers("event-1", BODY, at=datetime.now(UTC))
+    assert verify(headers, public_part(key), BODY, tmp_path)
+    assert not verify(headers, public_part(Ed25519PrivateKey.generate()), BODY, tmp_path)
+    assert not verify(headers, public_part(key), BODY + b" ", tmp_path)
+    assert not verify(signed(SECRET), public_part(key), BODY, tmp_path)
