@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from monitor.config.section import RemainsSection
 from monitor.effects.cut import CutPerformer, CutSettings
+from monitor.effects.last_resort import AFTER_S, LastResort
 from monitor.effects.port import EffectResult
+from monitor.effects.remains import Remains
 from monitor.errors import MediaServerRefused, MediaServerUnreachable, StoreError, UnsafeCallRefused
 from monitor.servers.port import CutResult
 from monitor.store.effects import EffectRecord
 from monitor.store.incidents import IncidentRecord
-from monitor.vocabulary import EffectKind, EffectOutcome
+from monitor.vocabulary import EffectKind, EffectOutcome, StreamRef
 from tests.fakes.clock import ManualClock
 from tests.fakes.media_server import FakeServer
 from tests.fakes.store import CAM1, incident_record
@@ -41,7 +46,14 @@ def effect(clock: ManualClock, **parameters: float) -> EffectRecord:
 class Cutting:
     """A performer, what it told, and a clock that runs on its own while it works."""
 
-    def __init__(self, server: FakeServer, *, wanted: bool | Exception = True) -> None:
+    def __init__(
+        self,
+        server: FakeServer,
+        *,
+        wanted: bool | Exception = True,
+        emergency: Sequence[str] = (),
+        remains: Remains | None = None,
+    ) -> None:
         self.clock = ManualClock()
         self.server = server
         self.wanted = wanted
@@ -52,6 +64,8 @@ class Cutting:
             self.clock,
             is_wanted=self.is_wanted,
             on_cut=lambda incident, for_s: self.told.append((incident, for_s)),
+            last_resort=LastResort({"edge": emergency}),
+            remains=remains,
         )
 
     async def is_wanted(self, effect_id: str) -> bool:
@@ -138,3 +152,53 @@ async def test_where_nothing_can_be_cut_it_says_so(server: FakeServer, incident:
     result = await Cutting(server).perform(incident)
     assert (result.outcome, result.detail) == (EffectOutcome.FAILED, {"reason": reason})
     assert server.commands == []
+
+
+async def test_the_operators_command_is_run_once_when_trying_has_not_helped(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    command = ("/bin/sh", "-c", f'echo "$0" >> {mark}', "{app}/{name}")
+
+    class Obeying(FakeServer):
+        async def cut(self, ref: StreamRef, session: str | None = None) -> CutResult:
+            await super().cut(ref, session)
+            return GONE if mark.exists() else STILL_THERE
+
+    cutting = Cutting(Obeying(), emergency=command)
+    result = await cutting.perform()
+    assert result.outcome is EffectOutcome.SUCCEEDED
+    assert result.detail["emergency_command"] == "ran"
+    assert mark.read_text() == "live/cam1\n"
+    assert cutting.clock.monotonic_s() >= AFTER_S
+
+
+@pytest.mark.parametrize(
+    ("command", "outcome", "said"),
+    [
+        (("/bin/true",), EffectOutcome.UNVERIFIED, "ran"),
+        (("/bin/false",), EffectOutcome.FAILED, "command_failed"),
+        (("/nowhere/at/all",), EffectOutcome.FAILED, "refused"),
+    ],
+)
+async def test_nothing_that_was_tried_is_taken_for_done_without_proof(
+    command: tuple[str, ...], outcome: EffectOutcome, said: str
+) -> None:
+    cutting = Cutting(FakeServer(cuts=[MediaServerUnreachable("no")]), emergency=command)
+    result = await cutting.perform()
+    assert (result.outcome, result.detail["emergency_command"]) == (outcome, said)
+    assert (result.detail["reason"], result.detail["kept_out_by_gate"]) == ("unreachable", True)
+    assert cutting.told == []
+
+
+async def test_where_asking_again_cannot_help_the_command_is_run_at_once() -> None:
+    cutting = Cutting(FakeServer(cuts=[UnsafeCallRefused("no")]), emergency=("/bin/true",))
+    result = await cutting.perform()
+    assert (result.outcome, result.detail["emergency_command"]) == (EffectOutcome.UNVERIFIED, "ran")
+    assert len(cutting.server.commands) == 1
+
+
+async def test_what_remains_is_part_of_the_outcome(tmp_path: Path) -> None:
+    (tmp_path / "cam1.m3u8").write_text("#EXTM3U")
+    async with Remains({"edge": RemainsSection(folder=tmp_path, purge=True)}) as remains:
+        cutting = Cutting(FakeServer(cuts=[GONE]), remains=remains)
+        detail = (await cutting.perform()).detail
+    assert (detail["written_files"], detail["purged_files"], detail["remaining_files"]) == (1, 1, 0)
