@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from monitor.config.section import RemainsSection
 from monitor.effects.cut import CutPerformer, CutSettings
@@ -159,6 +160,7 @@ async def test_the_operators_command_is_run_once_when_trying_has_not_helped(tmp_
     command = ("/bin/sh", "-c", f'echo "$0" >> {mark}', "{app}/{name}")
 
     class Obeying(FakeServer):
+        @override
         async def cut(self, ref: StreamRef, session: str | None = None) -> CutResult:
             await super().cut(ref, session)
             return GONE if mark.exists() else STILL_THERE
