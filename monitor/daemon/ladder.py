@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -86,6 +86,8 @@ class Ladder:
         self._escalated: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._loaded = False
+        self.on_told: Callable[[], None] = lambda: None
+        """Called when a group's alerts are written."""
 
     def use(self, routing: Routing) -> None:
         """Climb other groups from now on; a review keeps the step that it is on."""
@@ -193,6 +195,7 @@ class Ladder:
                 detail={"group": group.name, "receivers": list(group.receivers), "step": step},
             )
         self._waits[record.id] = following
+        self.on_told()
         REVIEWS_OVERDUE.labels(group.name).inc()
         log.warning("review_overdue", incident_id=record.id, stream_id=record.stream_id, group=group.name)
 

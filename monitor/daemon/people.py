@@ -48,6 +48,7 @@ class People:
         quiet: Pauses and silences, for the web layer.
         decided: Writes the rows of effects.
         auditing: Keeps the audit log's head.
+        on_told: Called when alerts were written that are no effect's, so that they go at once.
         partners: Other platforms; None where there are none.
     """
 
@@ -84,7 +85,9 @@ class People:
             policies=parts.enforcement.policies,
         )
         self.acknowledging = Acknowledging(database, self.alerting, clock)
-        self.acknowledging.on_change = on_change
+        self.on_told: Callable[[], None] = lambda: None
+        self.acknowledging.on_change = self._acknowledged
+        self._on_change = on_change
         self.alerting.acknowledged_at = self.acknowledging.at
         self._use_receivers(parts)
         self.decided = DecidedEffects(self.alerting, guard_s, self.restraints.is_paused, striking)
@@ -106,6 +109,7 @@ class People:
         self._ladder = Ladder(
             self._database, engine, self.alerting, self._clock, routing=routing, answers=self.acknowledging
         )
+        self._ladder.on_told = self._told
         self._reminding = Reminding(
             self._database,
             engine,
@@ -114,6 +118,7 @@ class People:
             acknowledging=self.acknowledging,
             routing=routing,
         )
+        self._reminding.on_told = self._told
 
     def hear_partners(self, keeper: Keeper, registry: StreamRegistry, blocks: BlockList, outbox: Outbox) -> None:
         """Take the word of partners, if there are any; `attach` first."""
@@ -141,6 +146,17 @@ class People:
         return PausablePerformer(
             inner, self.restraints, self._database, self._clock, is_wanted=self._wants, make_up=self._make_up
         )
+
+    def _told(self) -> None:
+        self.on_told()
+
+    def _acknowledged(self) -> None:
+        self.on_told()
+        if self._ladder is not None:
+            self._ladder.wake()
+        if self._reminding is not None:
+            self._reminding.wake()
+        self._on_change()
 
     async def load(self) -> None:
         """Take up what was in force when the daemon last stopped; before anything acts.

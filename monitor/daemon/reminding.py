@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
@@ -54,6 +55,8 @@ class Reminding:
         self._acknowledging = acknowledging
         self._clock = clock
         self._wake = asyncio.Event()
+        self.on_told: Callable[[], None] = lambda: None
+        """Called when a reminder is written."""
         self.use(routing)
 
     def use(self, routing: Routing) -> None:
@@ -108,6 +111,7 @@ class Reminding:
         async with self._database.transaction() as connection:
             sent = await self._alerts.tell_again(connection, incident, receiver, since=since, at=now)
         if sent:
+            self.on_told()
             REMINDERS.labels(receiver).inc()
             log.warning("receiver_reminded", receiver=receiver, incident_id=incident.id, stream_id=incident.stream_id)
 
