@@ -196,6 +196,11 @@ RECEIVER_CERTIFICATE = Gauge(
     "When the certificate expires that a receiver showed last.",
     ["receiver"],
 )
+RETENTION_DELETED = Counter("livecordon_retention_deleted", "What was deleted because of its age.", ["kind"])
+RETENTION_FAILURES = Counter("livecordon_retention_failures", "Times at which that failed.", ["kind"])
+RETENTION_DONE = Gauge(
+    "livecordon_retention_success_timestamp_seconds", "When what is too old was last found gone.", ["kind"]
+)
 RECEIVER_DISABLED = Gauge("livecordon_receiver_disabled", "1 while a receiver asked for no more alerts.", ["receiver"])
 
 GATE_DECISIONS = Counter("livecordon_gate_decisions_total", "Publish-gate answers.", ["decision"])
@@ -252,11 +257,13 @@ WITHHELD = ("held", "contained")
 ROUTES = ("direct", "waited")
 REMAINS_FOUND = ("nothing", "visible", "unknown")
 STORE_OPERATIONS = ("read", "write")
+RETENTION_KINDS = ("evidence", "audit")
 DISK_USES = ("store", "evidence", "spool")
 
 
 def initialise() -> None:
     """Create every combination of closed labels at zero, so that rates and absent-alerts work before the first event."""
+    _initialise_retention()
     _initialise_models()
     _initialise_containment()
     for operation in STORE_OPERATIONS:
@@ -297,6 +304,12 @@ def _initialise_models() -> None:
         SHADOW_VERDICTS.labels(level.word, acting, shadow)
     for role in ("acting", "shadow"):
         SHADOW_SCORES.labels(role)
+
+
+def _initialise_retention() -> None:
+    for kind in RETENTION_KINDS:
+        RETENTION_DELETED.labels(kind)
+        RETENTION_FAILURES.labels(kind)
 
 
 def _initialise_containment() -> None:

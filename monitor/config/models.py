@@ -23,6 +23,7 @@ from monitor.config.fields import (
 )
 from monitor.config.partners import PartnerSection
 from monitor.config.people import AlertsSection, RespondersSection
+from monitor.config.retention import RetentionSection
 from monitor.config.section import Secret, Section
 from monitor.config.servers import AnyServer
 from monitor.config.watching import WatchSection
@@ -205,6 +206,7 @@ class Config(Section):
     partners: tuple[PartnerSection, ...] = ()
     """Other platforms that tell each other of attacks."""
     evidence: EvidenceSection = EvidenceSection()
+    retention: RetentionSection = RetentionSection()
     effects: EffectsSection = EffectsSection()
     policies: tuple[PolicySection, ...] = ()
     """Your rules. Without any, a built-in one with the code `violence`, of the tier `most_serious`, is cited."""

@@ -32,6 +32,7 @@ from monitor.daemon.priorities import Priorities
 from monitor.daemon.promptness import Promptness
 from monitor.daemon.pulse import Pulse
 from monitor.daemon.reloading import Reload
+from monitor.daemon.retention import Retention
 from monitor.daemon.services import Blocks, Incidents
 from monitor.daemon.shadow import ShadowJudge
 from monitor.daemon.stopping import bounded, wind_down
@@ -102,7 +103,7 @@ class Daemon:
         people.attach(self._engine)
         self._containment = Containment.of(config, self._registry, self._discoveries)
         self._dry_run_servers = frozenset(name for name, one in parts.policies.items() if one.dry_run)
-        self._outbox.on_disabled, people.on_told = people.alerting.tell_disabled, self._outbox.wake
+        self._outbox.on_disabled = people.alerting.tell_disabled
         self._doorkeeper = Doorkeeper(
             self._database,
             self._blocks,
@@ -119,7 +120,7 @@ class Daemon:
             on_observation=self._on_observation,
             on_status=lambda status: self._keeper.on_status(status),  # noqa: PLW0108 - made later
             on_fault=self._on_fault,
-            on_model=self._on_model,
+            on_model=lambda stream_id, model: self._keeper.on_model(stream_id, model),  # noqa: PLW0108 - see above
             on_shadow=self._shadow.take,
         )
         self._promptness = Promptness(self._engine, clock)
@@ -246,6 +247,7 @@ class Daemon:
                         self._pulse.beat(notifier),
                         self._pulse.check_store(),
                         self._gauges.run(),
+                        Retention(config, self._engine, self._database, self._clock).run(),
                         self._announce(web, notifier, on_running),
                         *(discovery.probe() for discovery in self._discoveries.values()),
                     )
@@ -386,9 +388,6 @@ class Daemon:
     def _on_observation(self, observation: Observation, labels: tuple[str, ...]) -> None:
         self._vitals.classifier_fault = ""
         self._keeper.on_observation(observation, labels)
-
-    def _on_model(self, stream_id: str, model: str) -> None:
-        self._keeper.on_model(stream_id, model)
 
     def _on_fault(self, fault: WatcherFault) -> None:
         log.error("watcher_fault", reason=fault.reason)

@@ -8,13 +8,16 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.store.tables import audit
 
 GENESIS_HASH = "0" * 64
 """What the first row names as the row before it."""
+
+PRUNED: Final = "audit_pruned"
+"""Action of the row that names the last one that was removed because of its age."""
 
 _PAGE: Final = 1000
 """Rows that are in memory at once while the log is read from end to end."""
@@ -152,23 +155,52 @@ async def pages(
         after = page[-1].number
 
 
+async def prune(connection: AsyncConnection, *, before: float, at: float) -> int:
+    """Remove the oldest rows, up to the first that is not older than the Unix time `before`; returns how many went.
+
+    A new row, `PRUNED`, names the last that went and its hash: what remains can be proved whole without them. The newest row
+    always stays. Call it inside a transaction.
+    """
+    newest = await head(connection)
+    first_kept = (await connection.execute(select(func.min(audit.c.number)).where(audit.c.at >= before))).scalar_one()
+    through = min(newest.number, newest.number if first_kept is None else first_kept) - 1
+    last = (await connection.execute(select(audit.c.hash).where(audit.c.number == through))).scalar_one_or_none()
+    if last is None:
+        return 0
+    detail = {"through": through, "hash": last}
+    await append(connection, at=at, actor="daemon", action=PRUNED, incident_id=None, detail=detail)
+    return (await connection.execute(delete(audit).where(audit.c.number <= through))).rowcount
+
+
 class Chain:
     """Follows the log row by row, in order, in constant memory.
 
+    A log whose beginning is missing is whole if a row of it says so: `prune` wrote it.
+
     Attributes:
         head: The last row that was as it should be.
-        broken: Number of the first row that was changed, removed or put in; None while there is none.
     """
 
     def __init__(self) -> None:
         self.head = Head(0, GENESIS_HASH)
-        self.broken: int | None = None
+        self._broken: int | None = None
+        self._unvouched: Head | None = None
+
+    @property
+    def broken(self) -> int | None:
+        """Number of the first row that was changed, removed or put in; None if there is none, once all rows were followed.
+
+        It is 1 where the beginning is missing, or cannot be told, and nothing vouches for what remains.
+        """
+        return 1 if self._unvouched is not None else self._broken
 
     def follow(self, entries: Iterable[AuditEntry]) -> bool:
         """Take the next rows; returns whether all is whole so far."""
         for entry in entries:
-            if self.broken is not None:
+            if self._broken is not None:
                 return False
+            if self.head.number == 0 and entry.number > 1:
+                self.head = self._unvouched = Head(entry.number - 1, entry.previous_hash)
             number = self.head.number + 1
             wanted = entry_hash(
                 previous_hash=self.head.hash,
@@ -180,10 +212,13 @@ class Chain:
                 detail=entry.detail,
             )
             if (entry.number, entry.previous_hash, entry.hash) != (number, self.head.hash, wanted):
-                self.broken = number
-            else:
-                self.head = Head(number, wanted)
-        return self.broken is None
+                self._broken = number
+                continue
+            self.head = Head(number, wanted)
+            if entry.action == PRUNED and self._unvouched is not None:
+                told = Head(entry.detail.get("through", 0), str(entry.detail.get("hash")))
+                self._unvouched = None if told == self._unvouched else self._unvouched
+        return self._broken is None
 
 
 def first_broken(log: Sequence[AuditEntry]) -> int | None:

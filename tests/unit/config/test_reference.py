@@ -47,6 +47,7 @@ def test_every_setting_is_described() -> None:
         "responders",
         "alerts",
         "evidence",
+        "retention",
         "effects",
         "strikes",
         "reports",

@@ -99,6 +99,7 @@ def _info_labels(name: str) -> set[str]:
         ("livecordon_review_seconds", ReviewDecision),
         ("livecordon_store_seconds", metrics.STORE_OPERATIONS),
         ("livecordon_disk_free_bytes", metrics.DISK_USES),
+        ("livecordon_retention_deleted_total", metrics.RETENTION_KINDS),
         ("livecordon_effects_total", [*EffectKind, *metrics.EFFECT_OUTCOMES]),
         ("livecordon_deliveries_total", {*metrics.DELIVERY_OUTCOMES, *Outcome}),
         ("livecordon_partner_events_total", metrics.PARTNER_OUTCOMES),
