@@ -24,7 +24,7 @@ run: $(STAMPS)/run ## Run the daemon with config.yaml
 	@$(BIN)/livecordon run --config config.yaml
 
 test: $(STAMPS)/dev packages ## Run every test
-	@$(BIN)/pytest --numprocesses $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
+	@$(BIN)/pytest --numprocesses $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 lint: $(STAMPS)/dev ## Check style, types and layers
 	@$(BIN)/ruff check .

@@ -46,6 +46,12 @@ def _missing_for(marker: str) -> list[str]:
     return missing
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, in whatever order, so that no worker is left with it when the others are done."""
+    items.sort(key=lambda item: "unit" in item.path.parts)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in _PROGRAMS:
         if item.get_closest_marker(marker) is None:
