@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from monitor.demo.partners import play_partners
 from monitor.demo.stage import ServerKind
 from monitor.demo.story import DemoSettings, play
 from monitor.errors import LivecordonError
@@ -27,21 +28,27 @@ _LOG_LINES = 25
     help="Which media server carries the streams; nginx needs Debian's nginx and libnginx-mod-rtmp.",
 )
 @click.option("--calm-s", type=click.FloatRange(5, 600), default=30.0, show_default=True, help="Seconds of calm first.")
+@click.option("--partners", is_flag=True, help="Play with two daemons that tell each other, instead.")
 @click.option("--keep", is_flag=True, help="Stay up afterwards, with the page to look at.")
-def demo(*, server: ServerKind, calm_s: float, keep: bool) -> int:
+def demo(*, server: ServerKind, calm_s: float, partners: bool, keep: bool) -> int:
     """Publish two live streams, watch them, and see what happens when one turns violent.
 
     The real daemon, model and protocol `immediate`; generated footage; a stand-in for a partner platform that checks
-    signatures. Exit status 0 only if every step truly happened.
+    signatures. With --partners: an attack on one platform is contained, another one hears of it, contains a copy, and releases
+    when it is taken back. Exit status 0 only if every step truly happened.
     """
     configure_logging("error")
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="livecordon-demo-") as name:
         folder = Path(name)
         try:
-            asyncio.run(_played(DemoSettings(server=server, calm_s=calm_s, keep=keep), folder, console))
+            if partners:
+                asyncio.run(play_partners(folder, console, calm_s=calm_s))
+            else:
+                asyncio.run(_played(DemoSettings(server=server, calm_s=calm_s, keep=keep), folder, console))
         except LivecordonError:
-            _show_log(folder / "daemon.log")
+            for log in (folder / "daemon.log", *sorted(folder.glob("*/daemon.log"))):
+                _show_log(log)
             raise
     return 0
 

@@ -74,6 +74,10 @@ COMMANDS: Final[dict[str, Lazy]] = {
         "monitor.cli.deliveries:deliveries",
         "List, show, replay and discard alerts; enable a receiver that asked for no more.",
     ),
+    "receive": Lazy(
+        "monitor.cli.receive:receive",
+        "Take alerts on loopback, check their signatures, and print each event as one line of JSON.",
+    ),
     "keys": Lazy("monitor.cli.keys:keys", "Make signing keys for alerts, and show their public half."),
     "audit": Lazy("monitor.cli.audit:audit", "Prove the audit log whole, show its newest entry, and write it out."),
     "blocks": Lazy(

@@ -55,7 +55,7 @@ class PartnerSection(Section):
     shows: Literal["public", "partner", "internal"] = "partner"
     """What your alerts tell it: see `shows` of a webhook in `alerts.receivers`."""
     events: tuple[AlertWord, ...] = ()
-    """Only these alerts of yours; all but `review_overdue` and `receiver_disabled` by default."""
+    """Only these alerts of yours; all from `raised` to `acknowledged` by default."""
     allow_private_address: bool = False
     """Let its name resolve to any private or loopback address."""
     allow_networks: tuple[str, ...] = ()

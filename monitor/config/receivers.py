@@ -21,6 +21,11 @@ AlertWord = Literal[
     "acknowledged",
     "review_overdue",
     "receiver_disabled",
+    "review_requested",
+    "review_decided",
+    "effect_failed",
+    "watch_blind",
+    "watch_restored",
 ]
 
 DEFAULT_KIND: Final = "webhook"
@@ -35,7 +40,7 @@ class ReceiverSection(Section):
     kind: str
     """Which kind of receiver."""
     events: tuple[AlertWord, ...] = ()
-    """Only these alerts, such as `[contained, review_overdue]`; all but `review_overdue` and `receiver_disabled` by default. Whoever
+    """Only these alerts, such as `[contained, review_overdue]`; all from `raised` to `acknowledged` by default. Whoever
     was told something is also told when it is taken back."""
     severities: tuple[Literal["none", "review", "act"], ...] = ()
     """Only while the detection has one of these severities; any by default."""

@@ -86,7 +86,7 @@ class Alerting:
             receivers = [name for name in self.receivers if name in receivers or name in ending]
         event = compose(
             kind,
-            self._snapshot(incident, reason),
+            self.snapshot(incident, reason),
             source=self.source,
             priority=Priority(str(effect.parameters.get("priority") or Priority.NORMAL.value)),
             event_id=effect.id,
@@ -103,7 +103,7 @@ class Alerting:
         wanted = {*group.receivers, *self.routing.asking_for("review_overdue")}
         event = compose(
             AlertEvent.REVIEW_OVERDUE,
-            self._snapshot(incident, Reason.DEADLINE_PASSED, group=group.name),
+            self.snapshot(incident, Reason.DEADLINE_PASSED, group=group.name),
             source=self.source,
             priority=Priority.CRISIS,
             event_id=str(uuid5(_IDS, f"{incident.id}/overdue/{incident.sequence}/{step}")),
@@ -116,7 +116,7 @@ class Alerting:
         kind = AlertEvent.ACKNOWLEDGED
         event = compose(
             kind,
-            self._snapshot(incident, Reason.NO_TRANSITION),
+            self.snapshot(incident, Reason.NO_TRANSITION),
             source=self.source,
             event_id=str(uuid5(_IDS, f"{incident.id}/acknowledged")),
         )
@@ -132,7 +132,7 @@ class Alerting:
             return False
         event = compose(
             AlertEvent.UPDATED,
-            self._snapshot(incident, Reason.NO_TRANSITION),
+            self.snapshot(incident, Reason.NO_TRANSITION),
             source=self.source,
             priority=Priority.CRISIS,
             event_id=str(uuid5(_IDS, f"{incident.id}/again/{receiver}/{since}")),
@@ -143,7 +143,7 @@ class Alerting:
         """Tell everybody who was alerted that a block of a closed incident was lifted by hand."""
         event = compose(
             AlertEvent.RELEASED,
-            self._snapshot(incident, Reason.REVIEW_RELEASED),
+            self.snapshot(incident, Reason.REVIEW_RELEASED),
             source=self.source,
             event_id=str(uuid5(_IDS, f"{incident.id}/released/{incident.sequence}")),
         )
@@ -175,7 +175,12 @@ class Alerting:
         wanted = set(names)
         return [name for name in self.receivers if name in wanted]
 
-    def _snapshot(self, incident: IncidentRecord, reason: Reason, *, group: str | None = None) -> IncidentSnapshot:
+    def asking_for(self, word: str) -> list[str]:
+        """Return the receivers whose `events` name this."""
+        return self._known(self.routing.asking_for(word))
+
+    def snapshot(self, incident: IncidentRecord, reason: Reason, *, group: str | None = None) -> IncidentSnapshot:
+        """Return an incident as receivers are told it."""
         named = incident.server not in self.secret_name_servers
         severities = [Severity.from_word(word) for word in incident.severities.values()]
         pause = None if self.restraints is None else self.restraints.pause_on(incident.server)

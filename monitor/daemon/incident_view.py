@@ -18,7 +18,7 @@ from monitor.store.audit import AuditEntry
 from monitor.store.effects import PENDING, EffectRecord
 from monitor.store.incidents import IncidentRecord
 from monitor.store.reports import ReportRecord
-from monitor.vocabulary import AlertEvent, EffectOutcome, ReviewDecision, ReviewReason, Severity
+from monitor.vocabulary import EffectOutcome, ReviewDecision, ReviewReason, Severity
 from monitor.web.acknowledge_port import AcknowledgedView
 from monitor.web.enforcement_values import PolicyView, ReportView
 from monitor.web.people_port import Standing
@@ -142,7 +142,7 @@ def delivery_view(row: Row[Any]) -> DeliveryView:
     """Return one alert to one receiver."""
     return DeliveryView(
         receiver=row.receiver,
-        event=AlertEvent(row.event_type.rsplit(".", 1)[-1]),
+        event=row.event_type.removeprefix("livecordon.").removeprefix("incident.").replace(".", "_"),
         state=DeliveryState.DEAD if row.status in ("cancelled", "discarded") else DeliveryState(row.status),
         attempts=row.attempts,
         last_reason=row.last_reason or "",
@@ -173,6 +173,8 @@ def _noted(entry: AuditEntry) -> str:
             return f"the alert {detail['event']!r} was not sent: silenced by {detail['by']}"
         case "acknowledged":
             return f"somebody is on it (said through {detail['via']})"
+        case "partner_receipt":
+            return f"what came of it there: {', '.join(map(str, detail['acted'])) or 'nothing'}"
         case "review_overdue":
             return f"passed on to {detail['group']}"
         case _:
@@ -197,6 +199,8 @@ def _sentence(caused_by: Mapping[str, Any], result: Mapping[str, Any]) -> str:  
             return f"{str(caused_by['kind']).replace('_', ' ')} {caused_by['outcome']}{_facts(result)}"
         case "UserReported":
             return f"a user reported it: {caused_by['category']}"
+        case "PartnerAlerted":
+            return f"partner {caused_by['partner']}: {caused_by['signal']}"
         case "StrikesChanged":
             return f"strikes that stand against the publisher: {caused_by['strikes']}"
         case "StreamEnded":

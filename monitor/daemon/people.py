@@ -23,6 +23,7 @@ from monitor.daemon.peers import told_by
 from monitor.daemon.quiet import Quiet
 from monitor.daemon.reminding import Reminding
 from monitor.daemon.streams import StreamRegistry
+from monitor.daemon.work_alerts import WorkAlerts
 from monitor.effects.blocklist import BlockList
 from monitor.effects.decided import DecidedEffects
 from monitor.effects.pausable import PausablePerformer
@@ -90,7 +91,9 @@ class People:
         self._on_change = on_change
         self.alerting.acknowledged_at = self.acknowledging.at
         self._use_receivers(parts)
-        self.decided = DecidedEffects(self.alerting, guard_s, self.restraints.is_paused, striking)
+        self.decided = DecidedEffects(
+            self.alerting, guard_s, self.restraints.is_paused, striking, WorkAlerts(self.alerting)
+        )
         self.quiet = Quiet(
             database, self.restraints, clock, longest_s=config.responders.longest_silence, on_change=on_change
         )

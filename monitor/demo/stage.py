@@ -7,8 +7,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,9 +82,19 @@ def write_config(folder: Path, server: NginxRtmpServer | EmbeddedServer, partner
     return path
 
 
+def running_daemon(config: Path, partner: Partner) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    """Run the daemon that sends its alerts to `partner`; see `daemon_process`."""
+    return daemon_process(config, {_SECRET_VARIABLE: partner.secret})
+
+
 @asynccontextmanager
-async def running_daemon(config: Path, partner: Partner) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run ``livecordon run`` as a process of its own; its log goes into ``daemon.log`` beside the configuration."""
+async def daemon_process(config: Path, secrets: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run ``livecordon run`` as a process of its own; its log goes into ``daemon.log`` beside the configuration.
+
+    Args:
+        config: The configuration.
+        secrets: Variables of its environment.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LIVECORDON_")}
     with (config.parent / "daemon.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -94,7 +104,7 @@ async def running_daemon(config: Path, partner: Partner) -> AsyncIterator[asynci
             "run",
             "--config",
             str(config),
-            env=environment | {_SECRET_VARIABLE: partner.secret},
+            env={**environment, **secrets},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.effects.strikes import Striking
 from monitor.protocol.decision import Reason
+from monitor.protocol.events import Event
 from monitor.store import blocks
 from monitor.store import effects as effect_rows
 from monitor.store.effects import EffectRecord
@@ -41,6 +42,29 @@ class AlertQueue(Protocol):
         ...
 
 
+class WorkQueue(Protocol):
+    """Where events about the work on incidents wait for delivery, for receivers that ask for them."""
+
+    async def tell(
+        self,
+        connection: AsyncConnection,
+        incident: IncidentRecord,
+        event: Event,
+        effects: Sequence[EffectRecord],
+        reason: Reason,
+    ) -> None:
+        """Write what one decision is to tell, in the caller's transaction.
+
+        Args:
+            connection: In the transaction.
+            incident: As it stands after the decision.
+            event: What happened.
+            effects: What the decision asks for.
+            reason: Why it is what it is.
+        """
+        ...
+
+
 def _never(server: str) -> bool:
     """Say of every media server that containment goes on there."""
     return not server
@@ -57,12 +81,14 @@ class DecidedEffects:
         is_paused: Whether containment is paused on the media server of this name: then nobody is barred. What a pause
             has kept from being written, `make_up` writes after it.
         strikes: What a block under a grave policy leads to; None where there are no strikes.
+        work: Takes events about reviews, effects that failed and streams that are not seen; None where nobody does.
     """
 
     alerts: AlertQueue
     cut_guard_s: float
     is_paused: Callable[[str], bool] = _never
     strikes: Striking | None = None
+    work: WorkQueue | None = None
 
     async def write(
         self, connection: AsyncConnection, effects: Sequence[EffectRecord], incident: IncidentRecord, reason: Reason

@@ -123,6 +123,8 @@ async def write_step(
     effects = step.effects()
     await effect_rows.add(connection, step.rows())
     written = await decided.write(connection, effects, record, decision.reason)
+    if decided.work is not None:
+        await decided.work.tell(connection, written, step.event, effects, decision.reason)
     if written.review_due_at != record.review_due_at:
         await incident_rows.set_review_due(connection, record.id, written.review_due_at)
     await audit.append(

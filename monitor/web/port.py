@@ -17,7 +17,6 @@ from typing import Protocol
 from monitor.protocol.decision import Reason
 from monitor.servers.port import GateReply, RawGateRequest
 from monitor.vocabulary import (
-    AlertEvent,
     EffectKind,
     EffectOutcome,
     Freshness,
@@ -202,10 +201,10 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryView:
-    """One alert to one receiver. `last_reason` is the reason word of the last failure; `at` the time of the last change."""
+    """One alert to one receiver; `last_reason` is the reason word of the last failure, `at` the time of the last change."""
 
     receiver: str
-    event: AlertEvent
+    event: str
     state: DeliveryState
     attempts: int
     last_reason: str

@@ -341,7 +341,7 @@ def _effect(view: port.EffectView) -> Effect:
 def _delivery(view: port.DeliveryView) -> Delivery:
     return Delivery(
         receiver=view.receiver,
-        event=view.event.value,
+        event=view.event,
         state=view.state.value,
         attempts=view.attempts,
         last_reason=view.last_reason,
