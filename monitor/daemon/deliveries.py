@@ -111,7 +111,7 @@ class Deliveries:
     ) -> int:
         changed = await self._database.write(work)
         if changed:
-            log.warning(event, by=by, receiver=receiver, changed=changed)
+            log.warning("deliveries_changed", change=event, by=by, receiver=receiver, changed=changed)
             self._outbox.wake()
         return changed
 
