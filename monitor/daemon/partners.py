@@ -22,6 +22,7 @@ from monitor.alerts.events import CONTENT_TYPE, compose_receipt
 from monitor.alerts.verifying import Doubt
 from monitor.alerts.work_events import ReceiptData
 from monitor.clock import Clock, wait_until
+from monitor.daemon.feed import Feed
 from monitor.daemon.partner_book import REMEMBERED_S, PartnerBook, names
 from monitor.daemon.partner_words import WITHDRAWN, alert_of, id_of, kept_of, receipt_for
 from monitor.daemon.peers import Peer
@@ -57,6 +58,7 @@ class Partners:
 
     Attributes:
         book: What was heard.
+        feed: What partners were to be told.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Partners:
         self._on_change = on_change
         self._on_enqueued = on_enqueued
         self.book = PartnerBook(peers)
+        self.feed = Feed(database, self.book, clock)
         self._limits = {peer.name: RateLimit(peer.settings.per_minute) for peer in peers}
         self._one_at_a_time = asyncio.Lock()
         self._wake = asyncio.Event()

@@ -64,6 +64,18 @@ async def post_event(request: web.Request) -> web.Response:
     return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
 
 
+async def get_feed(request: web.Request) -> web.Response:
+    """Give one page of what a partner was to be told; the signature is over path and query."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    target = request.raw_path.encode("utf-8", "surrogateescape")
+    partner, after = request.query.get("partner", ""), request.query.get("after", "")
+    reply = await _service(request).feed.page(partner, headers, target, after)
+    if reply.refused:
+        refusal, message = _REFUSALS[reply.refused]
+        raise RequestRefused(refusal, message)
+    return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+
+
 async def get_alerts(request: web.Request) -> web.Response:
     """List what partners said lately, and what came of it."""
     return json_reply(PartnerAlerts([_wire(view) for view in _service(request).alerts()]))
@@ -98,5 +110,6 @@ def _service(request: web.Request) -> PartnerService:
 
 ROUTES = (
     Route("POST", "/api/v1/partners/{partner}/events", post_event, Area.API, None),
+    Route("GET", "/api/v1/feed", get_feed, Area.API, None),
     Route("GET", "/api/v1/partners/alerts", get_alerts, Area.API, Role.VIEWER),
 )

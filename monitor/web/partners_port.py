@@ -57,8 +57,31 @@ class PartnerAlertView:
     disagrees: bool
 
 
+class FeedService(Protocol):
+    """What a partner was to be told, to be read again."""
+
+    async def page(self, partner: str, headers: Mapping[str, str], target: bytes, after: str) -> PartnerReply:
+        """Return one page of lines of JSON.
+
+        Args:
+            partner: Who says to be asking; may be any text.
+            headers: By lower-case name; the signature is over `target`.
+            target: Path and query of the request, as they were sent.
+            after: Cursor of the last line that it has; from the beginning if empty or unknown.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+
 class PartnerService(Protocol):
     """Other platforms."""
+
+    @property
+    def feed(self) -> FeedService:
+        """What they were to be told."""
+        ...
 
     async def take(self, partner: str, headers: Mapping[str, str], body: bytes) -> PartnerReply:
         """Check and act upon one event; durable on return.

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from monitor.alerts.event_models import parse
 from monitor.alerts.events import compose
 from monitor.alerts.signing import Signer
-from monitor.alerts.verifying import Verifier
+from monitor.alerts.verifying import Doubt, Verifier
 from monitor.config.models import WatchSection
 from monitor.config.partners import PartnerSection
 from monitor.daemon.partners import Partners
@@ -23,7 +23,7 @@ from monitor.daemon.streams import StreamRegistry, WatchedStream
 from monitor.detect.persistence import Detector
 from monitor.protocol.decision import Reason
 from monitor.protocol.events import Reviewed
-from monitor.store.deliveries import due
+from monitor.store.deliveries import due, enqueue
 from monitor.vocabulary import AlertEvent, Posture, ReviewDecision, Severity, StreamRef
 from monitor.web.partners_port import PartnerReply
 from tests.fakes.incidents import ACT, Bench, bench, context
@@ -230,6 +230,35 @@ async def test_a_partner_is_told_what_changes_what_it_was_told(on: Bench) -> Non
     told = [(one["sequence"], one["acted"][-1], one["matched"], one["disagree"]) for one in sent]
     assert told == [(1, "contained", 1, False), (2, "released", 1, True)]
     assert taking.enqueued == 2
+
+
+async def test_a_partner_that_was_away_reads_what_it_missed_page_by_page_and_nobody_elses(
+    on: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.daemon.feed.PAGE", 2)
+    feed = Taking(on).partners.feed
+    async with on.database.transaction() as connection:
+        for number in range(5):
+            event = compose(AlertEvent.UPDATED, replace(EVENT, sequence=number), source="here", event_id=f"e{number}")
+            await enqueue(connection, event, ["north", "south"], at=on.now + number)
+    read: list[str] = []
+    after = ""
+    while True:
+        target = f"/api/v1/feed?partner=north&after={after}".encode()
+        headers = SIGNER.headers("ask", target, at=on.clock.now().astimezone(UTC))
+        reply = await feed.page("north", headers, target, after)
+        assert (await feed.page("north", headers, target + b"x", after)).status == 401
+        assert (await feed.page("south", headers, target, after)).status == 401
+        lines = [json.loads(line) for line in reply.body.splitlines()]
+        if not lines:
+            break
+        for line in lines:
+            body = line["body"].encode()
+            assert not isinstance(Verifier([SecretStr(SECRET)]).verify(line, body, now=on.now), Doubt)
+            assert json.loads(body)["data"]["stream_name"] is None
+            read.append(line["webhook-id"])
+        after = lines[-1]["cursor"]
+    assert read == [f"e{number}" for number in range(5)]
 
 
 async def test_a_stream_that_appears_while_an_alert_stands_is_told_of_too(on: Bench) -> None:
