@@ -105,6 +105,9 @@ def test_it_runs_where_nothing_of_the_checkout_is(wheel: Path, tmp_path: Path) -
     assert livecordon("db", "migrate") == "ok\n"
     assert (tmp_path / "livecordon-data" / "livecordon.sqlite3").stat().st_size > 0
     where = subprocess.run(
-        [str(python), "-c", "import monitor; print(monitor.__file__)"], cwd=tmp_path, capture_output=True, check=True
+        [str(python), "-I", "-c", "import monitor; print(monitor.__file__)"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
     )
     assert Path(where.stdout.decode().strip()).is_relative_to(tmp_path)
