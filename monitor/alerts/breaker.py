@@ -45,11 +45,16 @@ class Breaker:
         """Whether the receiver is taken to be away."""
         return self._failures >= OPENS_AFTER
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether alerts that are due may not even be tried, because others were not taken."""
+        return self.is_open or self._throttled > 0
+
     def room(self, under_way: int, *, now_s: float) -> int:
         """Return how many attempts may begin now."""
         if now_s < self._rests_until_s:
             return 0
-        most = 1 if self.is_open or self._throttled else self.concurrency
+        most = 1 if self.holds_back else self.concurrency
         return max(0, most - under_way)
 
     def rest_s(self, *, now_s: float) -> float:

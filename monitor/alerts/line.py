@@ -28,7 +28,7 @@ from monitor.metrics import (
     RECEIVER_DISABLED,
     STORE_FAILURES,
 )
-from monitor.store import deliveries
+from monitor.store import deliveries, delivery_desk
 from monitor.store.database import Database
 from monitor.store.deliveries import DeliveryRecord, Taken
 
@@ -169,7 +169,7 @@ class Line:
         self._more = len(found.due) == AT_HAND + len(busy)
         self._at_hand = deque(row for row in found.due if row.id not in busy)
         self._newest = dict(found.newest)
-        if self._breaker.is_open:
+        if self._breaker.holds_back:
             await self._expire(self._now())
 
     async def _look(self, *, limit: int) -> Found:
@@ -320,7 +320,7 @@ class Line:
         async def work(connection: AsyncConnection) -> int:
             await self._record_failed(connection, delivery, attempt, now, now)
             known = self.name in await deliveries.disabled_receivers(connection)
-            cancelled = await deliveries.disable_receiver(connection, self.name, at=now, reason=reason)
+            cancelled = await delivery_desk.disable_receiver(connection, self.name, at=now, reason=reason)
             if not known:
                 await self._around.on_disabled(connection, self.name, cancelled, now)
             return cancelled

@@ -103,7 +103,7 @@ class Daemon:
         people.attach(self._engine)
         self._containment = Containment.of(config, self._registry, self._discoveries)
         self._dry_run_servers = frozenset(name for name, one in parts.policies.items() if one.dry_run)
-        self._outbox.on_disabled = people.alerting.tell_disabled
+        self._outbox.on_disabled, people.on_told = people.alerting.tell_disabled, self._outbox.wake
         self._doorkeeper = Doorkeeper(
             self._database,
             self._blocks,

@@ -328,21 +328,6 @@ async def expire(connection: AsyncConnection, receiver: str, remaining_s: Sequen
     return expired.rowcount
 
 
-async def disable_receiver(connection: AsyncConnection, receiver: str, *, at: float, reason: str) -> int:
-    """Send a receiver nothing more: cancels what is pending for it and returns how many alerts that were."""
-    await connection.execute(
-        upsert(connection, receiver_state)
-        .values(receiver=receiver, disabled_at=at, disabled_reason=reason)
-        .on_conflict_do_update(index_elements=["receiver"], set_={"disabled_at": at, "disabled_reason": reason})
-    )
-    cancelled = await connection.execute(
-        update(delivery)
-        .where(_pending_of(receiver))
-        .values(status=DeliveryStatus.CANCELLED.value, finished_at=at, last_reason=reason)
-    )
-    return cancelled.rowcount
-
-
 async def disabled_receivers(connection: AsyncConnection) -> dict[str, str]:
     """Return the receivers that get nothing more, each with the static reason word."""
     query = select(receiver_state.c.receiver, receiver_state.c.disabled_reason).where(

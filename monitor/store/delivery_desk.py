@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.store.deliveries import GIVEN_UP, DeliveryRecord, DeliveryStatus, as_record
+from monitor.store.dialects import upsert
 from monitor.store.tables import delivery, receiver_state
 
 
@@ -175,3 +176,18 @@ async def _beyond(
         return query
     same = and_(delivery.c.created_at == last.created_at, delivery.c.id < last.id)
     return query.where(or_(delivery.c.created_at < last.created_at, same))
+
+
+async def disable_receiver(connection: AsyncConnection, receiver: str, *, at: float, reason: str) -> int:
+    """Send a receiver nothing more: cancels what is pending for it and returns how many alerts that were."""
+    await connection.execute(
+        upsert(connection, receiver_state)
+        .values(receiver=receiver, disabled_at=at, disabled_reason=reason)
+        .on_conflict_do_update(index_elements=["receiver"], set_={"disabled_at": at, "disabled_reason": reason})
+    )
+    cancelled = await connection.execute(
+        update(delivery)
+        .where(delivery.c.receiver == receiver, delivery.c.status == DeliveryStatus.PENDING.value)
+        .values(status=DeliveryStatus.CANCELLED.value, finished_at=at, last_reason=reason)
+    )
+    return cancelled.rowcount

@@ -128,7 +128,7 @@ async def test_replay_gives_a_dead_letter_its_whole_schedule_again_under_its_old
 async def test_a_disabled_receiver_gets_nothing_and_everything_stays_visible(database: Database) -> None:
     async with database.transaction() as connection:
         await deliveries.enqueue(connection, EVENT, ["a", "b"], at=1)
-        assert await deliveries.disable_receiver(connection, "a", at=2, reason="gone") == 1
+        assert await delivery_desk.disable_receiver(connection, "a", at=2, reason="gone") == 1
         assert await deliveries.enqueue(connection, replace(EVENT, id="event-2"), ["a", "b"], at=3) == 1
         assert await deliveries.disabled_receivers(connection) == {"a": "gone"}
         assert await next_due(connection, "a", at=9) is None
@@ -142,6 +142,85 @@ async def test_a_disabled_receiver_gets_nothing_and_everything_stays_visible(dat
         assert not await delivery_desk.enable_receiver(connection, "a")
         assert await delivery_desk.replay(connection, at=4) == 2
         assert await deliveries.disabled_receivers(connection) == {}
+
+
+async def test_looking_for_several_receivers_at_once_finds_what_looking_for_each_does(database: Database) -> None:
+    async with database.transaction() as connection:
+        for number in range(6):
+            changed = replace(EVENT, id=f"event-{number}", incident_id=f"incident-{number % 2}", sequence=6 - number)
+            await deliveries.enqueue(connection, changed, ["a", "b", "c"], at=100 + number)
+        for receiver in ("a", "b"):
+            for row in await deliveries.due(connection, receiver, at=200, limit=2):
+                await deliveries.record_failed(
+                    connection, row.id, at=200, next_at=210, reason="refused", http_status=None
+                )
+        await delivery_desk.disable_receiver(connection, "c", at=205, reason="gone")
+        for at in (205, 300):
+            together = await deliveries.due_of_all(connection, ["a", "b", "c", "nobody"], at=at, limit=100)
+            assert together == {
+                receiver: await deliveries.due(connection, receiver, at=at, limit=100)
+                for receiver in ("a", "b", "c", "nobody")
+            }
+        assert await deliveries.due_of_all(connection, ["a", "b"], at=300, limit=11) is None
+
+
+async def test_what_was_never_tried_expires_after_the_whole_schedule_and_what_was_tried_sooner(
+    database: Database,
+) -> None:
+    async with database.transaction() as connection:
+        for name in ("tried", "new"):
+            await deliveries.enqueue(connection, replace(EVENT, id=name), ["a", "b"], at=0)
+        row = next(one for one in await deliveries.due(connection, "a", at=0, limit=9) if one.event_id == "tried")
+        await deliveries.record_failed(connection, row.id, at=0, next_at=10, reason="refused", http_status=None)
+        assert await deliveries.expire(connection, "a", (100.0, 50.0), at=59) == 0
+        assert await deliveries.expire(connection, "a", (100.0, 50.0), at=60) == 1
+        assert await deliveries.expire(connection, "a", (100.0, 50.0), at=100) == 1
+        letters = await delivery_desk.dead_letters(connection)
+    assert {(one.event_id, one.receiver, one.last_reason) for one in letters} == {
+        ("tried", "a", "refused"),
+        ("new", "a", deliveries.NEVER_TRIED),
+    }
+
+
+async def test_a_superseded_alert_is_no_dead_letter_and_the_newest_taken_is_known(database: Database) -> None:
+    async with database.transaction() as connection:
+        for sequence in (1, 2, 3):
+            await deliveries.enqueue(connection, replace(EVENT, id=f"e-{sequence}", sequence=sequence), ["a"], at=0)
+        first, second, third = await deliveries.due(connection, "a", at=0, limit=9)
+        await deliveries.record_delivered(connection, [Taken(second.id, 1, 200)])
+        assert await deliveries.newest_taken(connection, "a", {"incident-1", "other"}) == {"incident-1": 2}
+        assert await deliveries.newest_taken(connection, "b", {"incident-1"}) == {}
+        await deliveries.supersede(connection, [first.id, second.id], at=2)
+        standing = (await delivery_desk.standings(connection))["a"]
+        assert (standing.pending, standing.delivered, standing.given_up) == (1, 1, 0)
+        assert [one.id for one in await deliveries.due(connection, "a", at=9, limit=9)] == [third.id]
+
+
+async def test_standings_pages_and_choices(database: Database) -> None:
+    async with database.transaction() as connection:
+        for number in range(5):
+            await deliveries.enqueue(connection, replace(EVENT, id=f"e-{number}"), ["a", "b"], at=number // 2)
+        await delivery_desk.disable_receiver(connection, "b", at=50, reason="gone")
+        standings = await delivery_desk.standings(connection)
+        assert {
+            name: (one.pending, one.given_up, one.oldest_at, one.disabled_at) for name, one in standings.items()
+        } == {
+            "a": (5, 0, 0, None),
+            "b": (0, 5, None, 50),
+        }
+        listed: list[str] = []
+        after = None
+        while page := await delivery_desk.find(connection, tuple(DeliveryStatus), after=after, limit=3):
+            listed += [one.id for one in page]
+            after = page[-1].id
+        assert len(listed) == len(set(listed)) == 10
+        one = (await delivery_desk.find(connection, [DeliveryStatus.PENDING], receiver="a", limit=1))[0]
+        assert await delivery_desk.discard(connection, at=60, receiver="a") == 0
+        assert await delivery_desk.discard(connection, at=60, ids=[one.id]) == 1
+        assert await delivery_desk.replay(connection, at=60) == 0
+        assert await delivery_desk.replay(connection, at=60, ids=[one.id]) == 1
+        assert await delivery_desk.discard(connection, at=60) == 5
+        assert (await delivery_desk.one(connection, one.id)) is not None
 
 
 async def test_hastening_leaves_alone_what_the_receiver_itself_refuses(database: Database) -> None:

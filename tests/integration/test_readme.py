@@ -121,10 +121,12 @@ def test_make_test_runs_the_whole_suite(copy: Path) -> None:
     planned = run(copy, f"{MAKE_TEST.replace('make', 'make -n')}")
 
     assert planned.returncode == 0, planned.stderr
-    assert [shlex.split(line) for line in planned.stdout.splitlines()] == [
-        ["bash", "deploy/install-test-packages.sh"],
-        [".venv/bin/pytest"],
-    ]
+    packages, pytest_run = (shlex.split(line) for line in planned.stdout.splitlines())
+    assert packages == ["bash", "deploy/install-test-packages.sh"]
+    assert pytest_run[0] == ".venv/bin/pytest"
+    narrowing = {"-k", "-m", "-x", "--deselect", "--ignore", "--maxfail", "--lf"}
+    assert not narrowing & {word.partition("=")[0] for word in pytest_run}
+    assert not [word for word in pytest_run if word.startswith("tests")]
 
 
 def test_make_help_names_every_target_that_the_readme_names(copy: Path) -> None:

@@ -140,10 +140,11 @@ async def test_memory_holds_a_bounded_number_of_alerts_whatever_waits(
     assert max(limits) <= AT_HAND + 8
 
 
+@pytest.mark.parametrize("status", [500, 503])
 async def test_alerts_that_were_never_even_tried_become_dead_letters_after_the_whole_schedule(
-    database: Database, clock: ManualClock, partner: FakeReceiver
+    database: Database, clock: ManualClock, partner: FakeReceiver, status: int
 ) -> None:
-    partner.default = Answer(500)
+    partner.default = Answer(status)
     before = metric("deliveries_total", outcome="dead")
     await put(database, clock, of_incidents(10))
     await clock.advance(REMAINING_S[0])

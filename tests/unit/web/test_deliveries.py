@@ -59,7 +59,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
                 await deliveries.record_failed(
                     connection, row.id, at=300, next_at=None, reason="http_5xx", http_status=500
                 )
-            await deliveries.disable_receiver(connection, "b", at=400, reason="gone")
+            await delivery_desk.disable_receiver(connection, "b", at=400, reason="gone")
         yield opened
 
 
